@@ -2,6 +2,9 @@
 #![deny(unsafe_code)]
 
 mod error;
+pub mod gpu;
+pub mod ops;
+pub mod tensor;
 
 pub use error::{Error, Problem, Result};
 pub use wgpu;

@@ -1,0 +1,324 @@
+//! The device: adapter and capabilities, memory, kernels, recording and read-back.
+//! Nothing here knows what a convolution is.
+
+mod adapter;
+mod kernel;
+mod memory;
+mod recorder;
+
+pub use adapter::{Capabilities, parse_size};
+pub use kernel::{Access, Elem, Expanded, Kernel, Parameters, Variant, expand};
+pub use memory::{Buffer, Memory};
+pub use recorder::{ProfileRow, Work};
+
+use crate::{Error, Problem, Result};
+use kernel::Pipelines;
+use memory::Pool;
+use recorder::{BatchLimit, Bound, Dispatch, Recorder};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A handle to one device with its memory, its kernels and the open recording. Cheap to clone, `Send + Sync`.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    capabilities: Capabilities,
+    parameters: Parameters,
+    uniform_layout: wgpu::BindGroupLayout,
+    pool: Arc<Pool>,
+    pipelines: Mutex<Pipelines>,
+    recorder: Mutex<Recorder>,
+    faults: Arc<Mutex<Faults>>,
+    /// NaN in every element type; copied over each new allocation once tests ask for it.
+    poison: std::sync::OnceLock<Buffer>,
+}
+
+/// What the device reported outside of any call.
+#[derive(Default)]
+struct Faults {
+    lost: Option<String>,
+    error: Option<String>,
+}
+
+/// One tensor of a dispatch as `gpu` sees it: bytes from `offset` on.
+#[derive(Clone, Copy)]
+pub struct Binding<'a> {
+    pub buffer: &'a Buffer,
+    pub offset: u64,
+    pub size: u64,
+    pub elem: Elem,
+}
+
+/// A dispatch of one kernel.
+pub struct Run<'a> {
+    pub kernel: &'static Kernel,
+    pub constants: &'a [(&'static str, u32)],
+    /// The kernel's `#params`, in order, as bytes.
+    pub params: &'a [u8],
+    pub bindings: &'a [Binding<'a>],
+    pub groups: [u32; 3],
+    pub work: Work,
+    /// Where in a model this is, for error messages.
+    pub site: Option<Arc<str>>,
+}
+
+impl Gpu {
+    /// The device that `adapter` names (part of its name, or its number), `VISEME_ADAPTER`, or the best one there is.
+    pub fn new(adapter: Option<&str>) -> Result<Self> {
+        let adapter = adapter::choose(adapter)?;
+        let (device, queue) = adapter::open(&adapter)?;
+        let mut gpu = Self::from_device(device, queue)?;
+        if let Some(inner) = Arc::get_mut(&mut gpu.inner) {
+            inner.capabilities.cooperative_matrices = adapter::cooperative_matrices(&adapter);
+        }
+        Ok(gpu)
+    }
+
+    /// Shares a host program's device. Its features decide which variants run; its error handler is replaced.
+    pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let (features, limits) = (device.features(), device.limits());
+        let capabilities = Capabilities::read(&device.adapter_info(), features, &limits)?;
+        let no_immediates = std::env::var_os("VISEME_NO_IMMEDIATES").is_some();
+        let parameters = if capabilities.immediates && limits.max_immediate_size >= 128 && !no_immediates {
+            Parameters::Immediate
+        } else {
+            Parameters::Uniform
+        };
+        let uniform_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("parameters"),
+            entries: &[wgpu::BindGroupLayoutEntry {
+                binding: 0,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Uniform,
+                    has_dynamic_offset: true,
+                    min_binding_size: None,
+                },
+                count: None,
+            }],
+        });
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let lost = faults.clone();
+        device.set_device_lost_callback(move |_, reason| lock(&lost).lost = Some(reason));
+        let uncaptured = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&uncaptured).error.get_or_insert(error.to_string());
+        }));
+        let limit = match capabilities.kind {
+            "discrete" => BatchLimit { dispatches: 512, flops: 2e12 },
+            "software" => BatchLimit { dispatches: 512, flops: 1e11 },
+            _ => BatchLimit { dispatches: 256, flops: 1e11 },
+        };
+        let recorder = Recorder::new(&device, &queue, parameters, &uniform_layout, limit);
+        let inner = Inner {
+            pool: Pool::new(device.clone()),
+            device,
+            capabilities,
+            parameters,
+            uniform_layout,
+            pipelines: Mutex::default(),
+            recorder: Mutex::new(recorder),
+            faults,
+            poison: std::sync::OnceLock::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What each adapter of this machine reports, best first.
+    pub fn list() -> Result<Vec<Capabilities>> {
+        let report = |a: &wgpu::Adapter| {
+            let mut capabilities = Capabilities::read(&a.get_info(), a.features(), &a.limits())?;
+            capabilities.cooperative_matrices = adapter::cooperative_matrices(a);
+            Ok(capabilities)
+        };
+        adapter::adapters().iter().map(report).collect()
+    }
+
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.inner.capabilities
+    }
+
+    /// The wgpu device underneath.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub fn memory(&self) -> Memory {
+        self.inner.pool.memory()
+    }
+
+    /// Starts a new count of [`Memory::peak`].
+    pub fn reset_peak(&self) {
+        self.inner.pool.reset_peak();
+    }
+
+    /// The most bytes that may be resident; past it an allocation is [`Error::OutOfMemory`].
+    pub fn set_budget(&self, budget_bytes: Option<u64>) {
+        self.inner.pool.set_budget(budget_bytes);
+    }
+
+    /// Gives freed buffers back to the device.
+    pub fn trim(&self) -> Result<()> {
+        self.wait()?;
+        self.inner.pool.trim();
+        Ok(())
+    }
+
+    /// A buffer of at least `bytes` with undefined contents.
+    pub fn allocate(&self, bytes: u64, what: &str) -> Result<Buffer> {
+        self.check()?;
+        let buffer = self.inner.pool.allocate(bytes, what)?;
+        if let Some(poison) = self.inner.poison.get() {
+            for offset in (0..buffer.size()).step_by(poison.size() as usize) {
+                let size = poison.size().min(buffer.size() - offset);
+                self.copy(poison, 0, &buffer, offset, size)?;
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// For tests: from now on every allocation starts out as NaN, so that an element no kernel wrote is seen.
+    pub fn poison_allocations(&self) -> Result<()> {
+        let poison = self.upload(&vec![0xff; 1 << 20], "poison")?;
+        let _ = self.inner.poison.set(poison);
+        Ok(())
+    }
+
+    /// A buffer that begins with `bytes`.
+    pub fn upload(&self, bytes: &[u8], what: &str) -> Result<Buffer> {
+        self.check()?;
+        self.inner.pool.upload(bytes, what)
+    }
+
+    /// Records one dispatch.
+    pub fn run(&self, run: Run<'_>) -> Result<()> {
+        self.check()?;
+        let limit = self.inner.capabilities.max_binding_bytes;
+        let name = run.kernel.name;
+        if let Some(binding) = run.bindings.iter().find(|b| b.size > limit) {
+            let found = format!("{} bytes", binding.size);
+            return Err(Problem::new(format!("{name}: operand"), format!("at most {limit} bytes in one binding"), found).gpu());
+        }
+        let max_groups = self.inner.device.limits().max_compute_workgroups_per_dimension;
+        if run.groups.iter().any(|&g| g > max_groups) {
+            return Err(Problem::new(name, format!("at most {max_groups} workgroups a side"), format!("{:?}", run.groups)).gpu());
+        }
+        if run.groups.contains(&0) {
+            return Ok(());
+        }
+        let variant = Variant {
+            kernel: name,
+            constants: run.constants.to_vec(),
+            elems: run.bindings.iter().map(|b| b.elem).collect(),
+        };
+        let pipeline = lock(&self.inner.pipelines).get(
+            &self.inner.device,
+            self.inner.parameters,
+            &self.inner.uniform_layout,
+            run.kernel,
+            variant,
+        )?;
+        if run.params.len() as u32 + 4 != pipeline.params_size {
+            let expected = format!("{} bytes of parameters", pipeline.params_size - 4);
+            return Err(Problem::new(name, expected, format!("{}", run.params.len())).gpu());
+        }
+        let bound: Vec<Bound<'_>> = run
+            .bindings
+            .iter()
+            .map(|b| Bound { buffer: b.buffer.raw(), offset: b.offset, size: b.size.next_multiple_of(16) })
+            .collect();
+        let dispatch = Dispatch {
+            kernel: name,
+            site: run.site,
+            pipeline: &pipeline,
+            params: run.params,
+            bound: &bound,
+            groups: run.groups,
+            work: run.work,
+        };
+        self.recorder().dispatch(dispatch)
+    }
+
+    /// Records a copy of `size` bytes; offsets and size are multiples of 4.
+    pub fn copy(&self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, size: u64) -> Result<()> {
+        self.check()?;
+        self.recorder().copy(from.raw(), from_offset, to.raw(), to_offset, size);
+        Ok(())
+    }
+
+    /// Records zeros over `size` bytes, a multiple of 4.
+    pub fn clear(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<()> {
+        self.check()?;
+        self.recorder().clear(buffer.raw(), offset, size);
+        Ok(())
+    }
+
+    /// `size` bytes of `buffer` from `offset`, once everything recorded before is done.
+    pub fn read(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
+        self.check()?;
+        let bytes = self.recorder().read(buffer.raw(), offset, size);
+        self.check()?;
+        bytes
+    }
+
+    /// Hands what is recorded to the device and returns at once.
+    pub fn submit(&self) -> Result<()> {
+        self.check()?;
+        self.recorder().submit()?;
+        self.check()
+    }
+
+    /// Waits until everything recorded is done.
+    pub fn wait(&self) -> Result<()> {
+        self.check()?;
+        self.recorder().wait()?;
+        self.check()
+    }
+
+    /// From now on every dispatch is timed on the device; an error where it has no timestamps.
+    pub fn start_profile(&self) -> Result<()> {
+        if !self.capabilities().timestamps {
+            return Err(Problem::new("--profile", "a device with timestamp queries", self.capabilities().name.clone()).gpu());
+        }
+        self.recorder().start_profile()
+    }
+
+    /// GPU time by kernel since [`Gpu::start_profile`], longest first.
+    pub fn stop_profile(&self) -> Result<Vec<ProfileRow>> {
+        self.recorder().stop_profile()
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        lock(&self.inner.recorder)
+    }
+
+    /// The device's loss or an error that it reported since the last call.
+    fn check(&self) -> Result<()> {
+        let mut faults = lock(&self.inner.faults);
+        if let Some(reason) = &faults.lost {
+            return Err(Error::DeviceLost { reason: reason.clone() });
+        }
+        match faults.error.take() {
+            None => Ok(()),
+            Some(error) => Err(Problem::new("device", "no error", error).gpu()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Workgroup counts for at least `groups` workgroups, folded over x and y; a kernel takes `id.x + id.y * count.x` and
+/// stops where that is `groups` or more.
+pub fn fold(groups: usize) -> [u32; 3] {
+    const SIDE: usize = 65535;
+    if groups <= SIDE {
+        return [groups as u32, 1, 1];
+    }
+    let rows = groups.div_ceil(SIDE);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}

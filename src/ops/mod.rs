@@ -1,0 +1,120 @@
+//! Operations on tensors: one file each, written as `impl Tensor`. Each checks shapes, picks a variant of its kernel,
+//! splits what does not fit one binding, and records its dispatches.
+
+mod layer_norm;
+
+use crate::gpu::{Elem, Gpu, Kernel, Run, Work, fold};
+use crate::tensor::Tensor;
+use crate::{Problem, Result};
+use std::sync::Arc;
+
+/// Every kernel; portability tests and `viseme bench` walk this list.
+pub const KERNELS: &[&Kernel] = &[&layer_norm::KERNEL];
+
+/// The kernel in kernels/`$name`.wgsl.
+macro_rules! kernel {
+    ($name:literal) => {
+        $crate::gpu::Kernel { name: $name, source: include_str!(concat!("../../kernels/", $name, ".wgsl")) }
+    };
+}
+pub(crate) use kernel;
+
+/// One dispatch of `kernel` over `groups` workgroups, folded; `tensors` in the order of its bindings.
+pub(crate) struct Call<'a, P> {
+    pub kernel: &'static Kernel,
+    pub constants: &'a [(&'static str, u32)],
+    pub params: P,
+    pub tensors: &'a [&'a Tensor],
+    pub groups: usize,
+    pub flops: f64,
+    pub site: Option<Arc<str>>,
+}
+
+impl<P: bytemuck::Pod> Call<'_, P> {
+    pub fn record(self) -> Result<()> {
+        let groups = fold(self.groups);
+        self.record_grid(groups)
+    }
+
+    /// The same with the workgroup counts of each axis as given.
+    pub fn record_grid(self, groups: [u32; 3]) -> Result<()> {
+        let Some(first) = self.tensors.first() else { return Ok(()) };
+        let bindings: Vec<_> = self.tensors.iter().map(|t| t.binding()).collect();
+        first.gpu().run(Run {
+            kernel: self.kernel,
+            constants: self.constants,
+            params: bytemuck::bytes_of(&self.params),
+            bindings: &bindings,
+            groups,
+            work: Work { flops: self.flops, bytes: bindings.iter().map(|b| b.size as f64).sum() },
+            site: self.site,
+        })
+    }
+}
+
+/// The workgroup of kernels that reduce over it: one subgroup where the device has few lanes and barriers are dear.
+pub(crate) fn reduction_constants(gpu: &Gpu) -> Vec<(&'static str, u32)> {
+    let capabilities = gpu.capabilities();
+    match capabilities.subgroup_size {
+        Some(size) if capabilities.software => vec![("WORKGROUP", size), ("SUBGROUP", 1)],
+        _ => vec![("WORKGROUP", 256.min(capabilities.max_invocations))],
+    }
+}
+
+/// Invocations of a workgroup in kernels without cooperation between them.
+pub(crate) const FLAT: (&str, u32) = ("WORKGROUP", 64);
+
+/// Ranges of `rows` such that each tensor's part fits one binding and starts where a binding can; each tensor's
+/// leading dimensions count `rows`, or it is left out.
+pub(crate) fn row_ranges(what: &str, rows: usize, tensors: &[&Tensor]) -> Result<Vec<std::ops::Range<usize>>> {
+    let Some(gpu) = tensors.first().map(|t| t.gpu()) else { return Ok(Vec::new()) };
+    let limit = gpu.capabilities().max_binding_bytes;
+    if rows == 0 {
+        return Ok(Vec::new());
+    }
+    if tensors.iter().all(|t| t.size_bytes() <= limit) {
+        return Ok(std::iter::once(0..rows).collect());
+    }
+    let alignment = u64::from(gpu.capabilities().offset_alignment).max(16);
+    let mut multiple = 1;
+    let mut most = rows as u64;
+    for tensor in tensors {
+        let row_bytes = tensor.size_bytes() / rows as u64;
+        multiple = lcm(multiple, alignment / gcd(alignment, row_bytes.max(1)));
+        most = most.min(limit / row_bytes.max(1));
+    }
+    let step = most / multiple * multiple;
+    if step == 0 {
+        let found = format!("{multiple} rows of {:?}", tensors.iter().map(|t| t.size_bytes() / rows as u64).collect::<Vec<_>>());
+        return Err(Problem::new(what, format!("rows that fit a binding of {limit} bytes"), found).gpu());
+    }
+    Ok((0..rows).step_by(step as usize).map(|start| start..rows.min(start + step as usize)).collect())
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    a / gcd(a, b) * b
+}
+
+impl Tensor {
+    /// Rows `range` of a tensor of `rows` rows, as `[range, row]`, in the same memory: for ranges from [`row_ranges`].
+    pub(crate) fn rows(&self, rows: usize, range: &std::ops::Range<usize>) -> Result<Tensor> {
+        let width = self.len() / rows.max(1);
+        self.view(range.start * width, &[range.len(), width]).ok_or_else(|| {
+            Problem::new("rows", "a range that starts on a binding's border", format!("{range:?} of {:?}", self.shape())).gpu()
+        })
+    }
+
+    /// A tensor of the same shape and element type with undefined contents.
+    pub fn empty_like(&self) -> Result<Tensor> {
+        Tensor::empty(self.gpu(), self.shape(), self.elem())
+    }
+}
+
+/// f16 is written in pairs: whether rows of `channels` of this type can be written by kernels that own whole rows.
+pub(crate) fn pairs(elem: Elem, channels: usize) -> bool {
+    elem != Elem::F16 || channels.is_multiple_of(2)
+}
