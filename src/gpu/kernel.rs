@@ -66,6 +66,8 @@ pub struct Expanded {
 }
 
 const INCLUDES: &[(&str, &str)] = &[
+    ("gelu", include_str!("../../kernels/common/gelu.wgsl")),
+    ("gemm", include_str!("../../kernels/common/gemm.wgsl")),
     ("reduce", include_str!("../../kernels/common/reduce.wgsl")),
 ];
 

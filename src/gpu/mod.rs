@@ -68,11 +68,17 @@ pub struct Run<'a> {
 impl Gpu {
     /// The device that `adapter` names (part of its name, or its number), `VISEME_ADAPTER`, or the best one there is.
     pub fn new(adapter: Option<&str>) -> Result<Self> {
+        Self::restricted(adapter, |_| {})
+    }
+
+    /// The same device, but `restrict` may take capabilities away: how tests reach the variants for lesser devices.
+    pub fn restricted(adapter: Option<&str>, restrict: impl FnOnce(&mut Capabilities)) -> Result<Self> {
         let adapter = adapter::choose(adapter)?;
         let (device, queue) = adapter::open(&adapter)?;
         let mut gpu = Self::from_device(device, queue)?;
         if let Some(inner) = Arc::get_mut(&mut gpu.inner) {
             inner.capabilities.cooperative_matrices = adapter::cooperative_matrices(&adapter);
+            restrict(&mut inner.capabilities);
         }
         Ok(gpu)
     }

@@ -1,7 +1,10 @@
 //! Operations on tensors: one file each, written as `impl Tensor`. Each checks shapes, picks a variant of its kernel,
 //! splits what does not fit one binding, and records its dispatches.
 
+mod gemm;
 mod layer_norm;
+
+pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 
 use crate::gpu::{Elem, Gpu, Kernel, Run, Work, fold};
 use crate::tensor::Tensor;
@@ -9,7 +12,7 @@ use crate::{Problem, Result};
 use std::sync::Arc;
 
 /// Every kernel; portability tests and `viseme bench` walk this list.
-pub const KERNELS: &[&Kernel] = &[&layer_norm::KERNEL];
+pub const KERNELS: &[&Kernel] = &[&gemm::SUBGROUP, &gemm::TILED, &layer_norm::KERNEL];
 
 /// The kernel in kernels/`$name`.wgsl.
 macro_rules! kernel {

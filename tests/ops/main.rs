@@ -1,5 +1,6 @@
 //! Each kernel against a plain loop over awkward sizes, in f64 inside. One module per kernel.
 
+mod gemm;
 mod layer_norm;
 
 use half::f16;
@@ -21,6 +22,18 @@ pub fn gpu() -> Option<&'static Gpu> {
             eprintln!("skipped: {error}");
             None
         }
+    })
+    .as_ref()
+}
+
+/// The same device without subgroups, as SwiftShader and older drivers are: other variants run.
+pub fn portable_gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    gpu()?;
+    GPU.get_or_init(|| {
+        let gpu = Gpu::restricted(None, |capabilities| capabilities.subgroup_size = None).ok()?;
+        gpu.poison_allocations().expect("poison");
+        Some(gpu)
     })
     .as_ref()
 }

@@ -1,0 +1,543 @@
+//! Matmul and convolution as one operation: implicit GEMM over packed weights, with one kernel per kind of device.
+//!
+//! A linear layer is a 1x1 convolution over a line of pixels; a temporal (3,1,1) convolution is a 3x1 convolution over
+//! the image [frames, height*width]; a 1-D convolution has images of width 1.
+
+use super::Call;
+use crate::gpu::{Elem, Gpu, Kernel};
+use crate::tensor::Tensor;
+use crate::{Problem, Result};
+use half::{bf16, f16};
+use std::ops::Range;
+use std::sync::Arc;
+
+pub(super) const SUBGROUP: Kernel = super::kernel!("gemm_subgroup");
+pub(super) const TILED: Kernel = super::kernel!("gemm_tiled");
+
+/// The kernel of this device with the rows of its tile.
+fn kernel(gpu: &Gpu) -> (&'static Kernel, usize) {
+    let capabilities = gpu.capabilities();
+    if capabilities.software && capabilities.subgroup_size == Some(8) { (&SUBGROUP, 16) } else { (&TILED, 64) }
+}
+
+/// Workgroups along one axis; WebGPU's limit everywhere.
+const MAX_GROUPS: usize = 65535;
+
+/// Values of a weight as they lie in a file, little endian, of any alignment.
+#[derive(Clone, Copy)]
+pub enum Raw<'a> {
+    F32(&'a [u8]),
+    F16(&'a [u8]),
+    BF16(&'a [u8]),
+    /// Nothing is there yet: only a placeholder is made.
+    Planned,
+}
+
+/// The published shape `[columns, group_channels, kernel_height, kernel_width]` of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightShape {
+    pub columns: usize,
+    pub group_channels: usize,
+    pub kernel: [usize; 2],
+    pub groups: usize,
+}
+
+impl WeightShape {
+    /// Of a linear layer `[columns, channels]`.
+    pub fn linear(columns: usize, channels: usize) -> Self {
+        Self { columns, group_channels: channels, kernel: [1, 1], groups: 1 }
+    }
+
+    fn group_columns(&self) -> usize {
+        self.columns / self.groups
+    }
+
+    /// Columns of a panel: the kernels compute this many at a time.
+    fn panel(&self) -> usize {
+        if self.group_columns() <= 32 { 32 } else { 64 }
+    }
+
+    fn panels_per_group(&self) -> usize {
+        self.group_columns().div_ceil(self.panel())
+    }
+
+    fn tap_depth(&self) -> usize {
+        self.group_channels.next_multiple_of(4)
+    }
+
+    fn depth(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.tap_depth()
+    }
+
+    fn panels(&self) -> usize {
+        self.groups * self.panels_per_group()
+    }
+
+    fn len(&self) -> usize {
+        self.columns * self.group_channels * self.kernel[0] * self.kernel[1]
+    }
+}
+
+/// A weight repacked into column panels `[panels, depth, panel]`, the order in which the kernels read it.
+#[derive(Clone)]
+pub struct PackedWeight {
+    tensor: Tensor,
+    shape: WeightShape,
+    site: Option<Arc<str>>,
+}
+
+impl PackedWeight {
+    /// Packs `raw`, in published order, as `elem`; `site` names it in errors.
+    pub fn pack(gpu: &Gpu, shape: WeightShape, elem: Elem, raw: Raw<'_>, site: &str) -> Result<Self> {
+        let packed_shape = [shape.panels(), shape.depth(), shape.panel()];
+        let wrong = |bytes: &[u8], size: usize| {
+            let problem = Problem::new(site, format!("{} values", shape.len()), format!("{}", bytes.len() / size));
+            (bytes.len() != shape.len() * size).then(|| problem.shape())
+        };
+        let problem = match raw {
+            Raw::F32(bytes) => wrong(bytes, 4),
+            Raw::F16(bytes) | Raw::BF16(bytes) => wrong(bytes, 2),
+            Raw::Planned => None,
+        };
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
+        let half_at = |bytes: &[u8], i: usize| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+        let float_at =
+            |bytes: &[u8], i: usize| f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
+        let tensor = match (elem, raw) {
+            (_, Raw::Planned) => Tensor::placeholder(gpu, &packed_shape, elem)?,
+            (Elem::F16, Raw::F16(bytes)) => {
+                let packed = arrange(&shape, |i| half_at(bytes, i));
+                Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?
+            }
+            (Elem::F16, raw) => {
+                let packed = match raw {
+                    Raw::BF16(bytes) => arrange(&shape, |i| f16::from_f32(bf16::from_bits(half_at(bytes, i)).to_f32()).to_bits()),
+                    Raw::F32(bytes) => arrange(&shape, |i| f16::from_f32(float_at(bytes, i)).to_bits()),
+                    Raw::F16(_) | Raw::Planned => Vec::new(),
+                };
+                if let Some(at) = packed.iter().position(|&bits| bits & 0x7c00 == 0x7c00) {
+                    let found = format!("a value beyond it (packed element {at})");
+                    return Err(Problem::new(site, "values in f16's range", found).remedy("use --weight-type f32").weights());
+                }
+                Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?
+            }
+            (_, raw) => {
+                let packed = match raw {
+                    Raw::F32(bytes) => arrange(&shape, |i| float_at(bytes, i)),
+                    Raw::F16(bytes) => arrange(&shape, |i| f16::from_bits(half_at(bytes, i)).to_f32()),
+                    Raw::BF16(bytes) => arrange(&shape, |i| bf16::from_bits(half_at(bytes, i)).to_f32()),
+                    Raw::Planned => Vec::new(),
+                };
+                Tensor::from_f32(gpu, &packed_shape, &packed)?
+            }
+        };
+        Ok(Self { tensor, shape, site: Some(site.into()) })
+    }
+
+    pub fn shape(&self) -> WeightShape {
+        self.shape
+    }
+
+    /// Parts of the weight that fit one binding each: ranges of panels, or of one panel's depth.
+    fn windows(&self) -> Result<Vec<(Range<usize>, Range<usize>)>> {
+        let capabilities = self.tensor.gpu().capabilities();
+        let row_bytes = self.shape.panel() * self.tensor.elem().size();
+        let (panels, depth) = (self.shape.panels(), self.shape.depth());
+        let fitting = capabilities.max_binding_bytes as usize / (depth * row_bytes);
+        // A panel starts where a binding can: depth is a multiple of 4 and a row at least 64 bytes.
+        if fitting >= 1 {
+            let fitting = fitting.min(MAX_GROUPS);
+            return Ok((0..panels).step_by(fitting).map(|p| (p..panels.min(p + fitting), 0..depth)).collect());
+        }
+        let step = capabilities.max_binding_bytes as usize / row_bytes / 4 * 4;
+        if step == 0 {
+            return Err(Problem::new("matmul weight", format!("a binding of {} bytes", 4 * row_bytes), step.to_string()).gpu());
+        }
+        let parts = |p: usize| (0..depth).step_by(step).map(move |d| (p..p + 1, d..depth.min(d + step)));
+        Ok((0..panels).flat_map(parts).collect())
+    }
+}
+
+/// `[columns, group_channels, ky, kx]` → `[panels, depth, panel]`, zeros where a panel or a tap is padded. On all cores.
+fn arrange<T: Copy + Default + Send + Sync>(shape: &WeightShape, at: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let (panel, depth) = (shape.panel(), shape.depth());
+    let taps = shape.kernel[0] * shape.kernel[1];
+    let mut packed = vec![T::default(); shape.panels() * depth * panel];
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let per_thread = shape.panels().div_ceil(threads).max(1);
+    let fill = |first_panel: usize, chunk: &mut [T]| {
+        for (index, out) in chunk.chunks_exact_mut(depth * panel).enumerate() {
+            let (group, in_group) = ((first_panel + index) / shape.panels_per_group(), (first_panel + index) % shape.panels_per_group());
+            let first = in_group * panel;
+            let used = panel.min(shape.group_columns() - first);
+            for j in 0..used {
+                let column = group * shape.group_columns() + first + j;
+                for c in 0..shape.group_channels {
+                    for tap in 0..taps {
+                        out[(tap * shape.tap_depth() + c) * panel + j] = at((column * shape.group_channels + c) * taps + tap);
+                    }
+                }
+            }
+        }
+    };
+    if packed.len() < 1 << 16 {
+        fill(0, &mut packed);
+        return packed;
+    }
+    std::thread::scope(|scope| {
+        for (index, chunk) in packed.chunks_mut(per_thread * depth * panel).enumerate() {
+            let fill = &fill;
+            scope.spawn(move || fill(index * per_thread, chunk));
+        }
+    });
+    packed
+}
+
+/// What happens to a sum before it is stored: `activation(sum + bias + add) + residual`.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// `[columns]`.
+    pub bias: Option<&'a Tensor>,
+    /// One row for each of equally many groups of output rows: `[groups, columns]`.
+    pub add: Option<&'a Tensor>,
+    pub activation: Activation,
+    /// The shape of the output.
+    pub residual: Option<&'a Tensor>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Activation {
+    #[default]
+    None,
+    Silu,
+    /// With the exact erf.
+    Gelu,
+}
+
+/// How taps walk over the images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    pub stride: usize,
+    /// Zeros above and left of each image; below and right follow from the output's size.
+    pub pad: [usize; 2],
+    /// Output height and width.
+    pub out: [usize; 2],
+    /// Taps walk over x enlarged twice by nearest neighbour.
+    pub upsample: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    columns: u32,
+    panel_begin: u32,
+    depth_begin: u32,
+    depth_end: u32,
+    panel_depth: u32,
+    in_height: u32,
+    in_width: u32,
+    out_height: u32,
+    out_width: u32,
+    channels: u32,
+    kernel_width: u32,
+    stride: u32,
+    pad_top: i32,
+    pad_left: i32,
+    group_channels: u32,
+    tap_depth: u32,
+    group_columns: u32,
+    panels_per_group: u32,
+    rows_per_add: u32,
+    row_begin: u32,
+}
+
+/// What one dispatch computes: output rows of a few images, or a band of one image, from the part of x below them.
+#[derive(Clone)]
+struct Piece {
+    /// `[images, height, width, channels]`.
+    x: Tensor,
+    /// Output height and width.
+    out: [usize; 2],
+    pad: [i32; 2],
+    /// Rows of the kernel that fall on `x`.
+    kernel_rows: Range<usize>,
+}
+
+/// One call of [`gemm`], checked.
+struct Gemm<'a> {
+    weight: &'a PackedWeight,
+    geometry: Geometry,
+    epilogue: Epilogue<'a>,
+    rows_per_add: usize,
+    kernel: &'static Kernel,
+    tile_rows: usize,
+}
+
+/// `x` `[images, height, width, channels]` under `weight` → `[images, out height, out width, columns]` of type `elem`.
+pub(super) fn gemm(x: &Tensor, weight: &PackedWeight, geometry: Geometry, epilogue: Epilogue<'_>, elem: Elem) -> Result<Tensor> {
+    let [images, _, _, channels] = x.dims("conv input")?;
+    let shape = weight.shape;
+    let site = weight.site.as_deref().unwrap_or("conv");
+    let wrong = |what: &str, expected: String, found: &Tensor| {
+        Problem::new(format!("{site}: {what}"), expected, format!("{:?}", found.shape())).shape()
+    };
+    if channels != shape.group_channels * shape.groups {
+        return Err(wrong("input", format!("{} channels", shape.group_channels * shape.groups), x));
+    }
+    if elem == Elem::F16 && !shape.group_columns().is_multiple_of(2) {
+        // f16 is written in pairs, and two of these rows would share one.
+        return gemm(x, weight, geometry, epilogue, Elem::F32);
+    }
+    let out_shape = [images, geometry.out[0], geometry.out[1], shape.columns];
+    let rows = out_shape[..3].iter().product::<usize>();
+    if let Some(bias) = epilogue.bias.filter(|b| b.len() != shape.columns) {
+        return Err(wrong("bias", format!("{} values", shape.columns), bias));
+    }
+    if let Some(residual) = epilogue.residual.filter(|r| r.len() != rows * shape.columns) {
+        return Err(wrong("residual", format!("{out_shape:?}"), residual));
+    }
+    let add_rows = epilogue.add.map_or(1, |add| add.len() / shape.columns);
+    if let Some(add) = epilogue.add.filter(|a| a.last_dim() != shape.columns || add_rows == 0 || rows % add_rows != 0) {
+        return Err(wrong("add", format!("rows of {} that divide {rows}", shape.columns), add));
+    }
+    let (kernel, tile_rows) = kernel(x.gpu());
+    let y = Tensor::empty(x.gpu(), &out_shape, elem)?;
+    let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1), kernel, tile_rows };
+    gemm.split(x, &y)?;
+    Ok(y)
+}
+
+impl Gemm<'_> {
+    /// Cuts the output into pieces whose operands fit one binding each: all of it, some images, some output rows of an
+    /// image, or, where even the rows under one output row do not fit together, one kernel row after another.
+    fn split(&self, x: &Tensor, y: &Tensor) -> Result<()> {
+        let [images, height, width, channels] = x.dims("conv input")?;
+        let [out_height, out_width] = self.geometry.out;
+        let columns = self.weight.shape.columns;
+        let limit = x.gpu().capabilities().max_binding_bytes as usize;
+        let input_line = width * channels * x.elem().size();
+        // f32, since sums that are handed on are.
+        let output_line = (out_width * columns * 4).max(1);
+        let most_lines = (limit / output_line).min(MAX_GROUPS * self.tile_rows / out_width.max(1));
+        let pad = self.geometry.pad.map(|p| p as i32);
+        let kernel_height = self.weight.shape.kernel[0];
+        let image = |first: usize, count: usize| -> Result<Piece> {
+            let x = piece(x, first * height * width * channels, &[count, height, width, channels])?;
+            Ok(Piece { x, out: self.geometry.out, pad, kernel_rows: 0..kernel_height })
+        };
+        let mut fitting = (limit / (height * input_line).max(1)).min(most_lines / out_height.max(1)).min(images);
+        if fitting < images && fitting > 64 {
+            fitting = fitting / 64 * 64; // So that pieces start where a binding can, and nothing is copied.
+        }
+        if fitting > 0 {
+            for first in (0..images).step_by(fitting) {
+                let count = fitting.min(images - first);
+                self.record(&[image(first, count)?], y, first * out_height, count * out_height)?;
+            }
+            return Ok(());
+        }
+
+        // Line of x, as stored, under kernel row `ky` of output line `line`; None outside.
+        let under = |line: usize, ky: usize| -> Option<usize> {
+            let at = (line * self.geometry.stride + ky) as i32 - pad[0];
+            let at = if self.geometry.upsample { at >> 1 } else { at };
+            usize::try_from(at).ok().filter(|&at| at < height)
+        };
+        let scale = if self.geometry.upsample { 2 } else { 1 };
+        let lines_fitting = limit / input_line.max(1);
+        let band = (lines_fitting * scale).saturating_sub(kernel_height + scale) / self.geometry.stride;
+        let band = band.min(most_lines);
+        let lines_of = |n: usize, first: usize, count: usize| {
+            piece(x, (n * height + first) * width * channels, &[1, count, width, channels])
+        };
+        if lines_fitting == 0 || most_lines == 0 {
+            let found = format!("lines of {input_line} bytes in and {output_line} out");
+            return Err(Problem::new("conv", format!("lines that fit a binding of {limit} bytes"), found).gpu());
+        }
+        for n in 0..images {
+            if band == 0 {
+                for line in 0..out_height {
+                    let mut pieces = Vec::new();
+                    for ky in 0..kernel_height {
+                        if let Some(at) = under(line, ky) {
+                            let (x, pad) = (lines_of(n, at, 1)?, [ky as i32, pad[1]]);
+                            pieces.push(Piece { x, out: [1, out_width], pad, kernel_rows: ky..ky + 1 });
+                        }
+                    }
+                    self.record(&pieces, y, n * out_height + line, 1)?;
+                }
+                continue;
+            }
+            for line in (0..out_height).step_by(band) {
+                let count = band.min(out_height - line);
+                let first = (0..kernel_height).find_map(|ky| under(line, ky)).unwrap_or(0);
+                let last = (0..kernel_height).rev().find_map(|ky| under(line + count - 1, ky)).unwrap_or(first);
+                let top = (first * scale) as i32 - ((line * self.geometry.stride) as i32 - pad[0]);
+                let x = lines_of(n, first, last - first + 1)?;
+                let out = [count, out_width];
+                self.record(&[Piece { x, out, pad: [top, pad[1]], kernel_rows: 0..kernel_height }], y, n * out_height + line, count)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Output lines `first_line..first_line + lines` of `y` as the sum over `pieces` and the windows of the weight.
+    fn record(&self, pieces: &[Piece], y: &Tensor, first_line: usize, lines: usize) -> Result<()> {
+        let shape = self.weight.shape;
+        let rows = lines * self.geometry.out[1];
+        let first_row = first_line * self.geometry.out[1];
+        let [start, size] = [first_row * shape.columns, rows * shape.columns];
+        let residual = self.epilogue.residual.map(|r| piece(r, start, &[size])).transpose()?;
+        let epilogue = Epilogue { residual: residual.as_ref(), ..self.epilogue };
+        let view = y.view(start, &[size]);
+        let target = match &view {
+            Some(view) => view.clone(),
+            None => Tensor::empty(y.gpu(), &[size], y.elem())?,
+        };
+
+        let row_depth = shape.kernel[1] * shape.tap_depth();
+        let mut steps = Vec::new();
+        for (panels, group) in by_panels(self.weight.windows()?) {
+            for piece in pieces {
+                let wanted = piece.kernel_rows.start * row_depth..piece.kernel_rows.end * row_depth;
+                for depth in &group {
+                    let depth = depth.start.max(wanted.start)..depth.end.min(wanted.end);
+                    if !depth.is_empty() {
+                        steps.push((panels.clone(), depth, piece));
+                    }
+                }
+            }
+        }
+        let mut carry: Option<Tensor> = None;
+        for (index, (panels, depth, piece)) in steps.iter().enumerate() {
+            let last = steps.get(index + 1).is_none_or(|(next, ..)| next != panels);
+            let (to, epilogue) = match last {
+                true => (target.clone(), epilogue),
+                false => (Tensor::empty(y.gpu(), &[size], Elem::F32)?, Epilogue::default()),
+            };
+            self.dispatch(piece, panels, depth, carry.as_ref(), epilogue, &to, [rows, first_row])?;
+            carry = (!last).then_some(to);
+        }
+        if view.is_none() {
+            y.copy_in(start, &target)?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn dispatch(
+        &self,
+        piece: &Piece,
+        panels: &Range<usize>,
+        depth: &Range<usize>,
+        carry: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
+        y: &Tensor,
+        [rows, row_begin]: [usize; 2],
+    ) -> Result<()> {
+        let shape = self.weight.shape;
+        let [_, in_height, in_width, channels] = piece.x.dims("conv input")?;
+        let panel = shape.panel();
+        let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
+        let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
+        let constants = [
+            ("PANEL", panel as u32),
+            ("VECTORS", panel as u32 / 32),
+            ("VECTOR", u32::from(vector)),
+            ("STORE", store as u32),
+            ("ACTIVATION", epilogue.activation as u32),
+            ("UPSAMPLE", u32::from(self.geometry.upsample)),
+            ("CARRY", u32::from(carry.is_some())),
+            ("BIAS", u32::from(epilogue.bias.is_some())),
+            ("ADD", u32::from(epilogue.add.is_some())),
+            ("RESIDUAL", u32::from(epilogue.residual.is_some())),
+        ]
+        .map(|(name, value): (&'static str, u32)| (name, value));
+        let start = (panels.start * shape.depth() + depth.start) * panel;
+        let len = ((panels.len() - 1) * shape.depth() + depth.len()) * panel;
+        let window = self.weight.tensor.view(start, &[len]).ok_or_else(|| {
+            Problem::new("matmul weight", "a window on a binding's border", format!("element {start}")).gpu()
+        })?;
+        let params = Params {
+            rows: rows as u32,
+            columns: shape.columns as u32,
+            panel_begin: panels.start as u32,
+            depth_begin: depth.start as u32,
+            depth_end: depth.end as u32,
+            panel_depth: shape.depth() as u32,
+            in_height: in_height as u32,
+            in_width: in_width as u32,
+            out_height: piece.out[0] as u32,
+            out_width: piece.out[1] as u32,
+            channels: channels as u32,
+            kernel_width: shape.kernel[1] as u32,
+            stride: self.geometry.stride as u32,
+            pad_top: piece.pad[0],
+            pad_left: piece.pad[1],
+            group_channels: shape.group_channels as u32,
+            tap_depth: shape.tap_depth() as u32,
+            group_columns: shape.group_columns() as u32,
+            panels_per_group: shape.panels_per_group() as u32,
+            rows_per_add: self.rows_per_add as u32,
+            row_begin: row_begin as u32,
+        };
+        let mut tensors = vec![&piece.x, &window];
+        tensors.extend([carry, epilogue.bias, epilogue.add, epilogue.residual].into_iter().flatten());
+        tensors.push(y);
+        let columns = (panels.len() * panel).min(shape.columns);
+        Call {
+            kernel: self.kernel,
+            constants: &constants,
+            params,
+            tensors: &tensors,
+            groups: 0,
+            flops: 2.0 * rows as f64 * columns as f64 * depth.len() as f64,
+            site: self.weight.site.clone(),
+        }
+        .record_grid([rows.div_ceil(self.tile_rows) as u32, panels.len() as u32, 1])
+    }
+}
+
+/// `shape` elements of `t` from `start` on: a view where a binding can start there, else a copy.
+fn piece(t: &Tensor, start: usize, shape: &[usize]) -> Result<Tensor> {
+    match t.view(start, shape) {
+        Some(view) => Ok(view),
+        None => t.copy_out(start, shape),
+    }
+}
+
+/// Windows of the same panels together.
+fn by_panels(windows: Vec<(Range<usize>, Range<usize>)>) -> Vec<(Range<usize>, Vec<Range<usize>>)> {
+    let mut grouped: Vec<(Range<usize>, Vec<Range<usize>>)> = Vec::new();
+    for (panels, depth) in windows {
+        match grouped.last_mut() {
+            Some((same, depths)) if *same == panels => depths.push(depth),
+            _ => grouped.push((panels, vec![depth])),
+        }
+    }
+    grouped
+}
+
+impl Tensor {
+    /// `activation(self * weight^T + bias + add) + residual`, `self` `[.., channels]` → `[.., columns]`, same element type.
+    pub fn linear(&self, weight: &PackedWeight, epilogue: Epilogue<'_>) -> Result<Tensor> {
+        let channels = self.last_dim();
+        let rows = self.len() / channels.max(1);
+        let geometry = Geometry { stride: 1, pad: [0, 0], out: [1, 1], upsample: false };
+        // Each row is an image of one pixel.
+        let y = gemm(&self.reshape(&[rows, 1, 1, channels])?, weight, geometry, epilogue, self.elem())?;
+        let mut shape = self.shape().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = weight.shape.columns;
+        }
+        y.reshape(&shape)
+    }
+
+    /// The convolution of `self` `[images, height, width, channels]` → `[images, out height, out width, columns]`.
+    pub fn conv2d(&self, weight: &PackedWeight, geometry: Geometry, epilogue: Epilogue<'_>) -> Result<Tensor> {
+        gemm(self, weight, geometry, epilogue, self.elem())
+    }
+}

@@ -1,0 +1,181 @@
+//! Matmul and convolution, in both kernels: gemm_subgroup and gemm_tiled.
+
+use crate::{Random, bar, check, gpu, portable_gpu, stored};
+use viseme::gpu::{Elem, Gpu};
+use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
+use viseme::tensor::Tensor;
+
+struct Case {
+    /// images, height, width, channels
+    x: [usize; 4],
+    columns: usize,
+    kernel: [usize; 2],
+    groups: usize,
+    stride: usize,
+    /// top, left, bottom, right
+    pad: [usize; 4],
+    upsample: bool,
+}
+
+const PLAIN: Case =
+    Case { x: [1, 1, 1, 1], columns: 1, kernel: [1, 1], groups: 1, stride: 1, pad: [0; 4], upsample: false };
+
+fn conv3(x: [usize; 4], columns: usize) -> Case {
+    Case { x, columns, kernel: [3, 3], pad: [1; 4], ..PLAIN }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        PLAIN,
+        Case { x: [7, 1, 1, 3], columns: 5, ..PLAIN },
+        Case { x: [16, 1, 1, 64], columns: 64, ..PLAIN },
+        Case { x: [131, 1, 1, 257], columns: 130, ..PLAIN },
+        Case { x: [70, 1, 1, 128], columns: 96, ..PLAIN },
+        Case { x: [70_001, 1, 1, 4], columns: 3, ..PLAIN },
+        conv3([2, 5, 7, 8], 12),
+        conv3([1, 9, 9, 9], 32),
+        conv3([3, 8, 8, 32], 70),
+        conv3([1, 33, 17, 3], 4),
+        conv3([1, 1, 1, 4], 6),
+        Case { stride: 2, ..conv3([2, 9, 8, 16], 33) },
+        Case { stride: 2, pad: [0, 0, 1, 1], ..conv3([1, 8, 10, 16], 8) },
+        Case { upsample: true, ..conv3([2, 4, 5, 16], 20) },
+        // Temporal: images are clips, height frames, width positions.
+        Case { kernel: [3, 1], pad: [1, 0, 1, 0], ..conv3([2, 5, 12, 32], 32) },
+        Case { kernel: [3, 1], pad: [1, 0, 1, 0], ..conv3([1, 1, 6, 8], 3) },
+        // Audio: height samples, width 1.
+        Case { x: [1, 200, 1, 1], columns: 16, kernel: [10, 1], stride: 5, ..PLAIN },
+        Case { x: [1, 39, 1, 48], columns: 48, kernel: [16, 1], groups: 4, pad: [8, 0, 7, 0], ..PLAIN },
+        Case { x: [1, 21, 1, 30], columns: 18, kernel: [4, 1], groups: 3, pad: [2, 0, 1, 0], ..PLAIN },
+    ]
+}
+
+impl Case {
+    fn out(&self) -> [usize; 2] {
+        let scale = if self.upsample { 2 } else { 1 };
+        let size = |n: usize, pad: usize, k: usize| (n * scale + pad - k) / self.stride + 1;
+        [size(self.x[1], self.pad[0] + self.pad[2], self.kernel[0]), size(self.x[2], self.pad[1] + self.pad[3], self.kernel[1])]
+    }
+
+    /// y[n, oy, ox, o] = sum over ky, kx, c of x[n, oy*stride + ky - top, ox*stride + kx - left, c] * w[o, c, ky, kx]
+    fn reference(&self, x: &[f32], w: &[f32]) -> Vec<f64> {
+        let [images, height, width, channels] = self.x;
+        let [out_height, out_width] = self.out();
+        let [kh, kw] = self.kernel;
+        let group_channels = channels / self.groups;
+        let scale = if self.upsample { 2 } else { 1 };
+        let mut y = Vec::new();
+        for n in 0..images {
+            for oy in 0..out_height {
+                for ox in 0..out_width {
+                    for o in 0..self.columns {
+                        let group = o / (self.columns / self.groups);
+                        let mut sum = 0.0;
+                        for ky in 0..kh {
+                            for kx in 0..kw {
+                                let (iy, ix) = (oy * self.stride + ky, ox * self.stride + kx);
+                                if iy < self.pad[0] || ix < self.pad[1] {
+                                    continue;
+                                }
+                                let (iy, ix) = ((iy - self.pad[0]) / scale, (ix - self.pad[1]) / scale);
+                                if iy >= height || ix >= width {
+                                    continue;
+                                }
+                                for c in 0..group_channels {
+                                    let from = ((n * height + iy) * width + ix) * channels + group * group_channels + c;
+                                    let by = ((o * group_channels + c) * kh + ky) * kw + kx;
+                                    sum += f64::from(x[from]) * f64::from(w[by]);
+                                }
+                            }
+                        }
+                        y.push(sum);
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    fn run(&self, gpu: &Gpu, elem: Elem, weight_elem: Elem, random: &mut Random) {
+        let name = format!("{:?} * {:?} -> {} {elem:?} {weight_elem:?}", self.x, self.kernel, self.columns);
+        let group_channels = self.x[3] / self.groups;
+        let x = stored(elem, &random.vec(self.x.iter().product()));
+        let w = stored(weight_elem, &random.vec(self.columns * group_channels * self.kernel[0] * self.kernel[1]));
+        let want = self.reference(&x, &w);
+        let x = Tensor::from_values(gpu, &self.x, elem, &x).unwrap();
+        let shape = WeightShape { columns: self.columns, group_channels, kernel: self.kernel, groups: self.groups };
+        let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), &name).unwrap();
+        let geometry = Geometry { stride: self.stride, pad: [self.pad[0], self.pad[1]], out: self.out(), upsample: self.upsample };
+        let y = x.conv2d(&weight, geometry, Epilogue::default()).unwrap();
+        check(&name, &y, &want, bar(elem));
+    }
+}
+
+#[test]
+fn every_shape_matches_the_reference() {
+    for gpu in [gpu(), portable_gpu()].into_iter().flatten() {
+        let mut random = Random(2);
+        for case in cases() {
+            for (elem, weight_elem) in [(Elem::F32, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16)] {
+                case.run(gpu, elem, weight_elem, &mut random);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_epilogue_applies_in_order() {
+    for gpu in [gpu(), portable_gpu()].into_iter().flatten() {
+        for (columns, elem) in [(8, Elem::F32), (6, Elem::F16), (6, Elem::F32), (5, Elem::F32), (68, Elem::F16)] {
+            let (rows, channels) = (12, 20);
+            let mut random = Random(3);
+            let x = stored(elem, &random.vec(rows * channels));
+            let (w, bias) = (random.vec(columns * channels), random.vec(columns));
+            let (add, residual) = (stored(elem, &random.vec(3 * columns)), stored(elem, &random.vec(rows * columns)));
+            let shape = WeightShape::linear(columns, channels);
+            let weight = PackedWeight::pack(gpu, shape, Elem::F32, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+            let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
+            let bias_t = tensor(&[columns], &bias, Elem::F32);
+            let add_t = tensor(&[3, columns], &add, elem);
+            let residual_t = tensor(&[rows, columns], &residual, elem);
+            for activation in [Activation::None, Activation::Silu, Activation::Gelu] {
+                let epilogue = Epilogue { bias: Some(&bias_t), add: Some(&add_t), activation, residual: Some(&residual_t) };
+                let y = tensor(&[rows, channels], &x, elem).linear(&weight, epilogue).unwrap();
+                let mut want = Case { x: [rows, 1, 1, channels], columns, ..PLAIN }.reference(&x, &w);
+                for (i, v) in want.iter_mut().enumerate() {
+                    let (row, column) = (i / columns, i % columns);
+                    *v += f64::from(bias[column]) + f64::from(add[row / 4 * columns + column]);
+                    *v = match activation {
+                        Activation::None => *v,
+                        Activation::Silu => *v / (1.0 + (-*v).exp()),
+                        Activation::Gelu => 0.5 * *v * (1.0 + erf(*v / 2f64.sqrt())),
+                    } + f64::from(residual[i]);
+                }
+                check(&format!("{columns} columns {elem:?} {activation:?}"), &y, &want, bar(elem));
+            }
+        }
+    }
+}
+
+/// By its Taylor series, which is exact enough below 6.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+#[test]
+fn a_wrong_width_is_refused_by_name() {
+    let Some(gpu) = gpu() else { return };
+    let values = vec![0.0f32; 12];
+    let weight = PackedWeight::pack(gpu, WeightShape::linear(3, 4), Elem::F32, Raw::F32(bytemuck::cast_slice(&values)), "proj_in").unwrap();
+    let x = Tensor::from_f32(gpu, &[2, 5], &[0.0; 10]).unwrap();
+    let error = x.linear(&weight, Epilogue::default()).unwrap_err().to_string();
+    assert!(error.contains("proj_in") && error.contains("4 channels"), "{error}");
+}
