@@ -1,0 +1,3 @@
+//! Networks: one file each, reading like its paper.
+
+pub mod unet;
