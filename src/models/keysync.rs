@@ -1,0 +1,118 @@
+//! KeySync's two networks: the video UNet with what each stage concatenates to the latents, and the audio projection.
+//! Source: KeySync (arXiv 2505.00497) sec. 3; training code `DubbingWrapper`, `InterpolationWrapper`.
+
+use super::unet::{Config, Inputs, VideoUnet};
+use crate::gpu::Elem;
+use crate::nn::{Linear, Loader, Trace};
+use crate::tensor::Tensor;
+use crate::{Problem, Result};
+
+/// Prefixes that published checkpoints carry and this network does not read.
+pub const UNUSED: &[&str] = &["conditioner.embedders.0", "first_stage_model", "model_ema", "denoiser", "loss_fn"];
+
+/// The UNet of one stage. Keyframes are conditioned on one latent, interpolation on the two latents at its ends.
+pub struct ClipUnet {
+    unet: VideoUnet,
+    /// What stands between the two ends, `[1, height, width, 4]`: interpolation only.
+    learned_mask: Option<Tensor>,
+    /// How activations are stored.
+    elem: Elem,
+}
+
+impl ClipUnet {
+    /// `l` stands where `model` lies; activations are stored as `elem`.
+    pub fn load(l: &Loader, config: Config, elem: Elem) -> Result<Self> {
+        let learned_mask = match l.shape("learned_mask").as_deref() {
+            Some(&[channels, height, width]) => Some(load_channels_last(l, "learned_mask", [channels, height, width])?),
+            _ => None,
+        };
+        Ok(Self { unet: VideoUnet::load(&l.at("diffusion_model"), config)?, learned_mask, elem })
+    }
+
+    /// The side lengths `[height, width]` of the latents, where the weights fix them.
+    pub fn latent_size(&self) -> Option<[usize; 2]> {
+        self.learned_mask.as_ref().map(|mask| [mask.shape()[1], mask.shape()[2]])
+    }
+
+    /// What is concatenated to the latents of every step.
+    ///
+    /// `latents` `[clips, height, width, 4]` for keyframes, `[clips, height, width, 8]` (first | last) for interpolation,
+    /// → `[clips, frames, height, width, 4 or 5]`.
+    pub fn condition(&self, latents: &Tensor, frames: usize) -> Result<Tensor> {
+        let [clips, height, width, channels] = latents.dims("conditioning latents")?;
+        let Some(mask) = &self.learned_mask else {
+            return latents.repeat_rows(frames)?.reshape(&[clips, frames, height, width, channels]);
+        };
+        if mask.shape()[1..3] != [height, width] || channels != 2 * mask.last_dim() || frames < 2 {
+            let found = format!("{:?} over {frames} frames", latents.shape());
+            let expected = format!("[clips, {}, {}, {}] over 2 or more frames", mask.shape()[1], mask.shape()[2], 2 * mask.last_dim());
+            return Err(Problem::new("interpolation latents", expected, found).shape());
+        }
+        let first = latents.slice_channels(0, channels / 2)?;
+        let last = latents.slice_channels(channels / 2, channels / 2)?;
+        let mut rows = Vec::with_capacity(clips * frames);
+        for clip in 0..clips {
+            rows.push(first.narrow_rows(clip, 1)?);
+            rows.extend(std::iter::repeat_n(mask.clone(), frames - 2));
+            rows.push(last.narrow_rows(clip, 1)?);
+        }
+        let placed = Tensor::stack_rows(&rows.iter().collect::<Vec<_>>())?;
+        let mut ends = vec![0.0; clips * frames * height * width];
+        for clip in ends.chunks_exact_mut(frames * height * width) {
+            clip[..height * width].fill(1.0);
+            clip[(frames - 1) * height * width..].fill(1.0);
+        }
+        let ends = Tensor::from_f32(latents.gpu(), &[clips * frames, height, width, 1], &ends)?;
+        Tensor::concat_channels(&[&placed, &ends])?.reshape(&[clips, frames, height, width, channels / 2 + 1])
+    }
+
+    /// The network's output F for scaled latents `x` `[clips, frames, height, width, 4]`, all in f32.
+    ///
+    /// `condition` from [`ClipUnet::condition`]; `c_noise` one value per clip and frame; `audio` `[clips, frames, channels]`
+    /// enters through the timestep embedding, each frame its own row, and as the tokens that every frame attends to.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        condition: &Tensor,
+        c_noise: &[f32],
+        audio: &Tensor,
+        image_only: Option<&[bool]>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
+        let label = audio.reshape(&[audio.len() / audio.last_dim().max(1), audio.last_dim()])?;
+        let inputs = Inputs { c_noise, label: &label, context: &audio.cast(self.elem)?, image_only };
+        let joined = Tensor::concat_channels(&[x, condition])?.cast(self.elem)?;
+        self.unet.forward(&joined, inputs, trace)?.cast(Elem::F32)
+    }
+}
+
+/// A parameter `[channels, height, width]` as `[1, height, width, channels]`.
+fn load_channels_last(l: &Loader, leaf: &str, [channels, height, width]: [usize; 3]) -> Result<Tensor> {
+    let host = l.weights().get(leaf, &[channels, height, width])?;
+    let shape = [1, height, width, channels];
+    if host.planned() {
+        return Tensor::placeholder(l.gpu(), &shape, Elem::F32);
+    }
+    let values = host.to_f32()?;
+    let at = |i: usize| values[(i % channels) * height * width + i / channels];
+    Tensor::from_f32(l.gpu(), &shape, &(0..values.len()).map(at).collect::<Vec<_>>())
+}
+
+/// The two 50 Hz vectors of each 25 fps frame, averaged and projected: `[frames, 2, 768]` → `[frames, 1024]`.
+pub struct AudioProjection {
+    linear: Linear,
+}
+
+impl AudioProjection {
+    /// `l` stands where `conditioner` lies.
+    pub fn load(l: &Loader) -> Result<Self> {
+        let at = l.at("embedders.2.linear");
+        let (outputs, inputs) = (at.dim("weight", 0, 1024), at.dim("weight", 1, 768));
+        Ok(Self { linear: Linear::load(&at, outputs, inputs)? })
+    }
+
+    /// `pairs` `[frames, 2, channels]` → `[frames, outputs]`.
+    pub fn forward(&self, pairs: &Tensor) -> Result<Tensor> {
+        self.linear.forward(&pairs.mean_pairs()?)
+    }
+}
