@@ -1,9 +1,12 @@
 //! Talking-face generation on any GPU that wgpu reaches, with kernels written by hand in WGSL.
 #![deny(unsafe_code)]
 
+pub mod diffusion;
 mod error;
+pub mod face;
 pub mod gpu;
 pub mod ops;
+pub mod pipelines;
 pub mod tensor;
 
 pub use error::{Error, Problem, Result};

@@ -1,0 +1,3 @@
+//! Diffusion without a network: what the samplers step through.
+
+pub mod schedule;

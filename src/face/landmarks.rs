@@ -1,0 +1,264 @@
+//! 68 landmarks per frame in iBUG order (0-16 jaw, 17-26 brows, 27-30 nose bridge, 31-35 nostrils, 36-47 eyes, 48-59
+//! outer lip, 60-67 inner lip), in pixels, x right and y down; read from JSON or .npy, checked, scaled once.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{Error, Problem, Result};
+
+pub const POINTS: usize = 68;
+
+/// `[x, y]` of each landmark.
+pub type Face = [[f32; 2]; POINTS];
+
+/// The landmarks of a clip, one face per frame, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Landmarks {
+    faces: Vec<Face>,
+    size: Option<[u32; 2]>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Json {
+    Sized { width: u32, height: u32, frames: Vec<Vec<Vec<f64>>> },
+    Bare(Vec<Vec<Vec<f64>>>),
+}
+
+impl Landmarks {
+    /// Landmarks of a file, .npy or JSON by what is in it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        let file = path.display().to_string();
+        if bytes.starts_with(NPY_MAGIC) { Self::from_npy(&file, &bytes) } else { Self::from_json(&file, &bytes) }
+    }
+
+    /// `faces` found in pictures of `size` `[width, height]`. Errors: none at all, or a point that is not finite.
+    pub fn new(subject: &str, faces: Vec<Face>, size: Option<[u32; 2]>) -> Result<Self> {
+        if faces.is_empty() {
+            return Err(Problem::new(subject, "landmarks of a frame or more", "none").input());
+        }
+        for (frame, face) in faces.iter().enumerate() {
+            if let Some(point) = face.iter().position(|p| !p.iter().all(|v| v.is_finite())) {
+                let found = format!("[{}, {}]", face[point][0], face[point][1]);
+                return Err(Problem::new(at(subject, frame, point), "finite numbers", found).input());
+            }
+        }
+        if let Some([width, height]) = size.filter(|s| s.contains(&0)) {
+            return Err(Problem::new(subject, "a picture size above 0", format!("{width}x{height}")).input());
+        }
+        Ok(Self { faces, size })
+    }
+
+    /// From `{"width": w, "height": h, "frames": [[[x, y], ...], ...]}` or the bare list. `subject` names it in errors.
+    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
+        let json: Json = serde_json::from_slice(bytes).map_err(|e| {
+            let expected = r#"{"width", "height", "frames": [[[x, y], ...], ...]}, the bare list, or a .npy file"#;
+            Problem::new(subject, expected, e.to_string()).input()
+        })?;
+        let (frames, size) = match json {
+            Json::Sized { width, height, frames } => (frames, Some([width, height])),
+            Json::Bare(frames) => (frames, None),
+        };
+        let faces = frames.iter().enumerate().map(|(frame, points)| face(subject, frame, points));
+        Self::new(subject, faces.collect::<Result<_>>()?, size)
+    }
+
+    /// From a NumPy file of shape `[frames, 68, 2]`, any real number type, little-endian, C order.
+    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
+        let Npy { number, shape, data } = Npy::parse(subject, bytes)?;
+        if shape.len() != 3 || shape[1..] != [POINTS, 2] {
+            return Err(Problem::new(subject, "shape [frames, 68, 2]", format!("shape {shape:?}")).input());
+        }
+        let face_bytes = POINTS * 2 * number.size_bytes();
+        if shape[0].checked_mul(face_bytes) != Some(data.len()) {
+            let expected = format!("{} frames of {face_bytes} bytes", shape[0]);
+            return Err(Problem::new(subject, expected, format!("{} bytes", data.len())).input());
+        }
+        let face = |bytes: &[u8]| {
+            let mut face = [[0.0; 2]; POINTS];
+            for (value, bytes) in face.as_flattened_mut().iter_mut().zip(bytes.chunks_exact(number.size_bytes())) {
+                *value = number.read(bytes);
+            }
+            face
+        };
+        Self::new(subject, data.chunks_exact(face_bytes).map(face).collect(), None)
+    }
+
+    pub fn len(&self) -> usize {
+        self.faces.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.faces.is_empty()
+    }
+
+    /// `[width, height]` of the pictures they belong to, where that is known.
+    pub fn size(&self) -> Option<[u32; 2]> {
+        self.size
+    }
+
+    /// The face of a frame; past the end the last one stands.
+    pub fn face(&self, frame: usize) -> &Face {
+        &self.faces[frame.min(self.faces.len() - 1)]
+    }
+
+    /// The same landmarks for pictures of `size` `[width, height]`. They come scaled if they name another size of their own,
+    /// which is done here and nowhere else. Errors: a frame's points lie in one place, or one of them lies outside the
+    /// picture by more than half of the face's longer side (a cropped chin or ear lies outside by less).
+    pub fn for_pictures(&self, subject: &str, size: [u32; 2]) -> Result<Self> {
+        let fitted = match self.size {
+            Some(own) if own != size => self.scaled(own, size),
+            _ => Self { faces: self.faces.clone(), size: Some(size) },
+        };
+        for (frame, face) in fitted.faces.iter().enumerate() {
+            refuse_outside(subject, frame, face, size)?;
+        }
+        Ok(fitted)
+    }
+
+    /// From pictures of size `from` to size `to`, both `[width, height]`, cut down to whole pixels toward zero as upstream's
+    /// `scale_landmarks` does: mask rows depend on it.
+    pub fn scaled(&self, from: [u32; 2], to: [u32; 2]) -> Self {
+        let scale = [0, 1].map(|axis| f64::from(to[axis]) / f64::from(from[axis]));
+        let scaled =
+            |[x, y]: [f32; 2]| [(f64::from(x) * scale[0]).trunc() as f32, (f64::from(y) * scale[1]).trunc() as f32];
+        Self { faces: self.faces.iter().map(|face| face.map(scaled)).collect(), size: Some(to) }
+    }
+}
+
+fn at(subject: &str, frame: usize, point: usize) -> String {
+    format!("{subject}, frame {frame}, point {point}")
+}
+
+fn face(subject: &str, frame: usize, points: &[Vec<f64>]) -> Result<Face> {
+    if points.len() != POINTS {
+        let found = format!("{} points", points.len());
+        return Err(Problem::new(format!("{subject}, frame {frame}"), "68 points", found).input());
+    }
+    let mut face = [[0.0; 2]; POINTS];
+    for (i, (to, from)) in face.iter_mut().zip(points).enumerate() {
+        let &[x, y] = from.as_slice() else {
+            return Err(Problem::new(at(subject, frame, i), "[x, y]", format!("{from:?}")).input());
+        };
+        *to = [x as f32, y as f32];
+    }
+    Ok(face)
+}
+
+fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> Result<()> {
+    let extent = |axis: usize| {
+        let values = face.iter().map(|p| p[axis]);
+        values.clone().fold(f32::MIN, f32::max) - values.fold(f32::MAX, f32::min)
+    };
+    let side = extent(0).max(extent(1));
+    if side <= 0.0 {
+        let subject = format!("{subject}, frame {frame}");
+        return Err(Problem::new(subject, "68 points of a face", "all of them in one place").input());
+    }
+    let slack = side / 2.0;
+    let is_inside = |p: &[f32; 2]| (0..2).all(|axis| p[axis] >= -slack && p[axis] <= size[axis] as f32 + slack);
+    let Some(point) = face.iter().position(|p| !is_inside(p)) else { return Ok(()) };
+    let expected = format!("a point in or near the picture of {}x{}", size[0], size[1]);
+    Err(Problem::new(at(subject, frame, point), expected, format!("[{}, {}]", face[point][0], face[point][1]))
+        .remedy("landmarks are pixels of the video; a JSON file may name another width and height")
+        .input())
+}
+
+const NPY_MAGIC: &[u8] = b"\x93NUMPY";
+
+/// A NumPy array file, taken apart. Source: NEP 1.
+struct Npy<'a> {
+    number: Number,
+    shape: Vec<usize>,
+    data: &'a [u8],
+}
+
+#[derive(Clone, Copy)]
+enum Number {
+    F32,
+    F64,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+}
+
+impl Number {
+    const DESCRIPTIONS: [(&'static str, Number); 7] = [
+        ("<f4", Number::F32),
+        ("<f8", Number::F64),
+        ("<i2", Number::I16),
+        ("<i4", Number::I32),
+        ("<i8", Number::I64),
+        ("|u1", Number::U8),
+        ("<u2", Number::U16),
+    ];
+
+    fn size_bytes(self) -> usize {
+        match self {
+            Number::U8 => 1,
+            Number::I16 | Number::U16 => 2,
+            Number::F32 | Number::I32 => 4,
+            Number::F64 | Number::I64 => 8,
+        }
+    }
+
+    /// `bytes` are [`Self::size_bytes`] long.
+    fn read(self, bytes: &[u8]) -> f32 {
+        let mut raw = [0; 8];
+        raw[..bytes.len()].copy_from_slice(bytes);
+        let bits = u64::from_le_bytes(raw);
+        match self {
+            Number::F32 => f32::from_bits(bits as u32),
+            Number::F64 => f64::from_bits(bits) as f32,
+            Number::I16 => f32::from(bits as i16),
+            Number::I32 => bits as i32 as f32,
+            Number::I64 => bits as i64 as f32,
+            Number::U8 | Number::U16 => bits as f32,
+        }
+    }
+}
+
+impl<'a> Npy<'a> {
+    fn parse(subject: &str, bytes: &'a [u8]) -> Result<Self> {
+        let broken = |found: &str| Problem::new(subject, "a NumPy array file", found).input();
+        let version = *bytes.get(NPY_MAGIC.len()).ok_or_else(|| broken("a file cut off in its header"))?;
+        let length_bytes = if version == 1 { 2 } else { 4 };
+        let mut length = [0; 4];
+        let start = NPY_MAGIC.len() + 2;
+        let field = bytes.get(start..start + length_bytes).ok_or_else(|| broken("a file cut off in its header"))?;
+        length[..length_bytes].copy_from_slice(field);
+        let (start, length) = (start + length_bytes, u32::from_le_bytes(length) as usize);
+        let rest = &bytes[start..];
+        let header = rest.get(..length).ok_or_else(|| broken("a file cut off in its header"))?;
+        let header = std::str::from_utf8(header).map_err(|_| broken("a header that is no text"))?;
+
+        let description = entry(header, "descr").and_then(|v| v.split(['\'', '"']).nth(1)).unwrap_or("no type");
+        let number = Number::DESCRIPTIONS.iter().find(|(name, _)| *name == description);
+        let (_, number) = number.ok_or_else(|| {
+            let known = Number::DESCRIPTIONS.map(|(name, _)| name).join(", ");
+            Problem::new(subject, format!("numbers of type {known}"), description)
+                .remedy("save with numpy.save(file, points.astype('<f4'))")
+                .input()
+        })?;
+        if entry(header, "fortran_order").is_none_or(|v| !v.starts_with("False")) {
+            return Err(Problem::new(subject, "an array in C order", "Fortran order")
+                .remedy("save with numpy.save(file, numpy.ascontiguousarray(points))")
+                .input());
+        }
+        let shape = entry(header, "shape").and_then(|v| v.strip_prefix('(')?.split(')').next());
+        let shape = shape.ok_or_else(|| broken("a header without a shape"))?;
+        let sizes = shape.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::parse);
+        let shape = sizes.collect::<Result<_, _>>().map_err(|_| broken("a header with a broken shape"))?;
+        Ok(Self { number: *number, shape, data: &rest[length..] })
+    }
+}
+
+/// What follows `'key':` in a header.
+fn entry<'h>(header: &'h str, key: &str) -> Option<&'h str> {
+    let (_, value) = header.split_once(&format!("'{key}':"))?;
+    Some(value.trim_start())
+}

@@ -1,0 +1,3 @@
+//! Where the face is.
+
+pub mod landmarks;

@@ -1,0 +1,4 @@
+//! Whole jobs: which frames go through which network call, and how a run that was cut off goes on.
+
+pub mod resume;
+pub mod segments;

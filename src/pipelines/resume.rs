@@ -1,0 +1,240 @@
+//! The work folder of a job, `OUT.viseme/`: what the job is, how many of its chunks are finished, and the files that the
+//! rest of it needs. A run that was cut off finds there where to go on; success removes it.
+//!
+//! Every file appears under its name complete or not at all: it is written beside it, flushed to the disk and renamed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Problem, Result};
+
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "lock";
+const PARTIAL: &str = "partial";
+const VERSION: u32 = 1;
+
+/// What makes two jobs the same: the inputs (see [`file_identity`]) and every parameter that shows in the output, by name.
+pub type Identity = BTreeMap<String, String>;
+
+/// An open work folder; no second run can open it meanwhile.
+#[derive(Debug)]
+pub struct WorkFolder {
+    dir: PathBuf,
+    manifest: Manifest,
+    lock: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    version: u32,
+    identity: Identity,
+    finished_chunks: usize,
+}
+
+impl WorkFolder {
+    /// The folder beside `output` that a job uses unless told otherwise: `out.mp4` has `out.mp4.viseme`.
+    pub fn beside(output: &Path) -> PathBuf {
+        let mut name = output.as_os_str().to_owned();
+        name.push(".viseme");
+        name.into()
+    }
+
+    /// A new folder at `dir`, or the one that an earlier run of the same job left there. Errors: it belongs to another job
+    /// (the message says what differs), to a running one, or is a folder with other things in it.
+    pub fn open(dir: impl Into<PathBuf>, identity: Identity) -> Result<Self> {
+        let dir = dir.into();
+        if !dir.join(MANIFEST).exists() {
+            refuse_foreign(&dir)?;
+        }
+        fs::create_dir_all(&dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
+        let lock = lock(&dir)?;
+
+        let manifest = match fs::read(dir.join(MANIFEST)) {
+            Ok(bytes) => {
+                let manifest = parse(&dir, &bytes)?;
+                refuse_other_job(&dir, &manifest.identity, &identity)?;
+                manifest
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let manifest = Manifest { version: VERSION, identity, finished_chunks: 0 };
+                write_manifest(&dir, &manifest)?;
+                manifest
+            }
+            Err(source) => return Err(Error::Read { path: dir.join(MANIFEST), source }),
+        };
+        Ok(Self { dir, manifest, lock })
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Chunks with numbers below this one are finished.
+    pub fn finished_chunks(&self) -> usize {
+        self.manifest.finished_chunks
+    }
+
+    /// Says that chunk `index` is finished; what the next one needs must be stored by then. Errors: `index` is not the next.
+    pub fn finish_chunk(&mut self, index: usize) -> Result<()> {
+        let next = self.manifest.finished_chunks;
+        if index != next {
+            return Err(
+                Problem::new(name(&self.dir), format!("chunk {next} to finish next"), index.to_string()).usage()
+            );
+        }
+        let manifest =
+            Manifest { version: VERSION, identity: self.manifest.identity.clone(), finished_chunks: next + 1 };
+        write_manifest(&self.dir, &manifest)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// Where the file `name` lies, for programs that write it themselves. Errors: `name` is not a plain file name, or taken.
+    pub fn path(&self, file: &str) -> Result<PathBuf> {
+        let is_plain = !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', ':']);
+        let is_taken = [MANIFEST, LOCK].contains(&file) || file.ends_with(PARTIAL);
+        if !is_plain || is_taken {
+            return Err(Problem::new(name(&self.dir), "a plain file name not in use", format!("{file:?}")).usage());
+        }
+        Ok(self.dir.join(file))
+    }
+
+    pub fn contains(&self, file: &str) -> Result<bool> {
+        Ok(self.path(file)?.is_file())
+    }
+
+    /// Writes the file `name`, in place of an older one.
+    pub fn store(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        write_whole(&self.path(file)?, bytes)
+    }
+
+    pub fn load(&self, file: &str) -> Result<Vec<u8>> {
+        let path = self.path(file)?;
+        fs::read(&path).map_err(|source| Error::Read { path, source })
+    }
+
+    /// Removes the file `name`, if it is there.
+    pub fn discard(&self, file: &str) -> Result<()> {
+        let path = self.path(file)?;
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::Write { path, source: e }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the folder: the job is done.
+    pub fn remove(self) -> Result<()> {
+        // Windows does not remove what is open.
+        drop(self.lock);
+        fs::remove_dir_all(&self.dir).map_err(|source| Error::Write { path: self.dir, source })
+    }
+}
+
+/// What tells an input file from another or a later one: its size in bytes and its time stamp in nanoseconds.
+pub fn file_identity(path: &Path) -> Result<String> {
+    let read = |source| Error::Read { path: path.to_path_buf(), source };
+    let metadata = fs::metadata(path).map_err(read)?;
+    let modified = metadata.modified().map_err(read)?;
+    let stamp = match modified.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_nanos().to_string(),
+        Err(before) => format!("-{}", before.duration().as_nanos()),
+    };
+    Ok(format!("{} bytes, modified {stamp}", metadata.len()))
+}
+
+fn name(dir: &Path) -> String {
+    dir.display().to_string()
+}
+
+fn refuse_foreign(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::Write { path: dir.to_path_buf(), source }),
+    };
+    for entry in entries {
+        let file = entry.map_err(|source| Error::Read { path: dir.to_path_buf(), source })?.file_name();
+        let file = file.to_string_lossy();
+        // A run killed at its very start leaves these without a manifest.
+        if file != LOCK && file != format!("{MANIFEST}.{PARTIAL}") {
+            return Err(Problem::new(name(dir), "an empty or a viseme work folder", format!("{file} in it"))
+                .remedy("name another folder with --work")
+                .usage());
+        }
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Problem::new(name(dir), "a folder no one works in", "a run at work in it")
+                .remedy("wait for it, or name another folder with --work")
+                .usage())
+        }
+        // Some network file systems cannot lock; the job runs there all the same.
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(source)) => Err(Error::Write { path, source }),
+    }
+}
+
+fn parse(dir: &Path, bytes: &[u8]) -> Result<Manifest> {
+    let problem = |found: String| {
+        Problem::new(name(&dir.join(MANIFEST)), format!("a work folder's manifest, version {VERSION}"), found)
+            .remedy("remove the folder to start again")
+            .input()
+    };
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| problem(e.to_string()))?;
+    if manifest.version != VERSION {
+        return Err(problem(format!("version {}", manifest.version)));
+    }
+    Ok(manifest)
+}
+
+fn refuse_other_job(dir: &Path, started: &Identity, asked: &Identity) -> Result<()> {
+    let keys: BTreeSet<&String> = started.keys().chain(asked.keys()).collect();
+    let value = |identity: &Identity, key: &String| identity.get(key).cloned().unwrap_or_else(|| "nothing".into());
+    let changes: Vec<String> = keys
+        .into_iter()
+        .filter(|&key| started.get(key) != asked.get(key))
+        .map(|key| format!("{key} changed from {} to {}", value(started, key), value(asked, key)))
+        .collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(name(dir), "the job that was started in this folder", changes.join("; "))
+        .remedy("remove the folder to start again, or name another with --work")
+        .usage())
+}
+
+fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<()> {
+    let path = dir.join(MANIFEST);
+    let json = serde_json::to_vec_pretty(manifest)
+        .map_err(|e| Error::Write { path: path.clone(), source: std::io::Error::other(e) })?;
+    write_whole(&path, &json)
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{PARTIAL}"));
+    let partial = PathBuf::from(partial);
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|source| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+        Error::Write { path: path.to_path_buf(), source }
+    })
+}
