@@ -1,0 +1,638 @@
+//! The host's side of a job: segment plans, audio pieces, schedules, landmark files, the work folder. No device is needed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use viseme::diffusion::schedule::{self, Scalings};
+use viseme::face::landmarks::Landmarks;
+use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
+use viseme::pipelines::segments::*;
+
+/// A file of the golden folder, or nothing, said aloud, where there is no such folder.
+fn golden(name: &str) -> Option<Vec<u8>> {
+    let Some(folder) = std::env::var_os("VISEME_GOLDEN") else {
+        eprintln!("skipped: {name} (VISEME_GOLDEN is not set)");
+        return None;
+    };
+    Some(std::fs::read(PathBuf::from(folder).join(name)).unwrap())
+}
+
+fn golden_json(name: &str) -> Option<Value> {
+    Some(serde_json::from_slice(&golden(name)?).unwrap())
+}
+
+fn count(value: &Value) -> usize {
+    value.as_u64().unwrap() as usize
+}
+
+fn inclusive(windows: &[Window]) -> Value {
+    windows.iter().map(|w| json!([w.frames.start, w.frames.end - 1])).collect()
+}
+
+fn is_removed(slot: &Slot) -> bool {
+    !matches!(slot.kind, SlotKind::Keyframe(_))
+}
+
+#[test]
+fn upstream_plans_equal_golden_06() {
+    let Some(golden) = golden_json("06_pipeline_indices.json") else { return };
+    assert_eq!(golden["overlap"], 1);
+    let anchors = if golden["add_zero_flag"] == true { Anchors::Upstream } else { Anchors::None };
+    let rule = Rule { window: count(&golden["num_frames"]), anchors, ..Rule::keysync(Parity::Upstream) };
+
+    for (seconds, frames) in golden["max_frames"].as_object().unwrap() {
+        assert_eq!(max_frames(seconds.parse().unwrap(), 25), count(frames), "{seconds} s");
+    }
+    for run in golden["runs"].as_array().unwrap() {
+        let cap = match &run["compute_until"] {
+            end if end == "end" => max_frames_until_end(count(&run["video_frames"]), 25),
+            seconds => max_frames(count(seconds), 25),
+        };
+        assert_eq!(cap, count(&run["max_frames"]));
+        let frames = count(&run["video_frames"]).min(cap).min(count(&run["audio_frames"]));
+        let plan = Plan::new(frames, rule);
+        assert_eq!(plan.is_err(), !run["error"].is_null(), "{frames} frames");
+        let Ok(plan) = plan else { continue };
+        equal_inputs(&plan, frames, &run["create_pipeline_inputs"]);
+
+        assert_eq!(plan.chunk_count(), run["chunks"].as_array().unwrap().len(), "{frames} frames");
+        for (chunk, golden) in plan.chunks().zip(run["chunks"].as_array().unwrap()) {
+            equal_chunk(&plan, &chunk, golden);
+        }
+        assert_eq!(plan.output_frames(), count(&run["final_frames"]));
+        assert_eq!(plan.output_frames() * FRAME_SAMPLES, count(&run["final_audio_samples"]));
+    }
+}
+
+fn equal_inputs(plan: &Plan, frames: usize, golden: &Value) {
+    let slots: Vec<Slot> = (0..plan.batch_count() * plan.rule().window).map(|i| plan.slot(i)).collect();
+    let windows: Vec<Window> = (0..plan.window_count()).map(|i| plan.window(i)).collect();
+    assert_eq!(golden["n_audio"], frames);
+    for key in ["gt_interpolation_segments", "audio_interpolation_segments", "masks_interpolation_segments"] {
+        assert_eq!(golden[key], inclusive(&windows), "{frames} frames, {key}");
+    }
+    assert_eq!(golden["audio_interp_preds_idx"], inclusive(&windows));
+    for key in ["gt_keyframes", "audio_image_preds", "masks_keyframes"] {
+        assert_eq!(golden[key], json!(slots.iter().map(|s| s.frame).collect::<Vec<_>>()), "{frames} frames, {key}");
+    }
+    assert_eq!(golden["to_remove"], json!(slots.iter().map(is_removed).collect::<Vec<_>>()));
+    let index = |s: &Slot| if s.kind == SlotKind::Anchor { Value::Null } else { json!(s.frame) };
+    assert_eq!(golden["audio_image_preds_idx"], slots.iter().map(index).collect::<Value>());
+}
+
+fn equal_chunk(plan: &Plan, chunk: &Chunk, golden: &Value) {
+    let batches = |of: fn(&Slot) -> usize| {
+        json!(chunk.batches.iter().map(|b| b.iter().map(of).collect()).collect::<Vec<Vec<_>>>())
+    };
+    let at_hand: Vec<usize> = chunk.slots().collect();
+    let windows = &chunk.windows;
+    assert_eq!(golden["keyframe_batches"], chunk.batches.len());
+    assert_eq!(golden["keyframe_audio_idx"], batches(|s| s.frame));
+    assert_eq!(golden["keyframe_gt_idx"], batches(|s| s.frame));
+    assert_eq!(golden["keyframe_slot_ids"], json!(chunk.batches.iter().flatten().map(|s| s.index).collect::<Vec<_>>()));
+    assert_eq!(golden["carried_previous_last_keyframe"], chunk.carried.is_some());
+    assert_eq!(golden["slot_ids_with_carry"], json!(at_hand));
+    let removed: Vec<bool> = at_hand.iter().map(|&i| is_removed(&plan.slot(i))).collect();
+    assert_eq!(golden["to_remove_with_carry"], json!(removed));
+    assert_eq!(golden["interp_pairs_slot_ids"], json!(windows.iter().map(|w| w.keyframes).collect::<Vec<_>>()));
+    assert_eq!(golden["segments"], inclusive(windows));
+    assert_eq!(golden["mask_segments"], inclusive(windows));
+    let covered = windows.last().unwrap().frames.end - windows[0].frames.start;
+    assert_eq!(golden["frames_out"], covered);
+}
+
+/// Slots as upstream builds them, with a list and insertions: the frame, or none for an anchor, and whether it is dropped.
+fn upstream_slots(keyframes: usize, window: usize) -> Vec<(Option<usize>, bool)> {
+    let mut list: Vec<(Option<usize>, bool)> = (0..keyframes).map(|k| (Some(k * (window - 1)), false)).collect();
+    let end = list.len() + (list.len() + 1) % window;
+    for place in (0..end).step_by(window) {
+        list.insert(place.min(list.len()), (None, true));
+    }
+    let last = list[list.len() - 1].0;
+    while list.len() % window != 0 {
+        list.push((last, true));
+    }
+    list
+}
+
+#[test]
+fn upstream_slots_equal_a_list_with_insertions() {
+    for window in [2, 3, 5, 14] {
+        for keyframes in 2..1500 {
+            let rule = Rule { window, ..Rule::keysync(Parity::Upstream) };
+            let plan = Plan::new((keyframes - 1) * (window - 1) + 1, rule).unwrap();
+            let slots: Vec<_> = (0..plan.batch_count() * window)
+                .map(|i| plan.slot(i))
+                .map(|s| ((s.kind != SlotKind::Anchor).then_some(s.frame), is_removed(&s)))
+                .collect();
+            assert_eq!(slots, upstream_slots(keyframes, window), "{keyframes} keyframes, window {window}");
+        }
+    }
+}
+
+/// What every plan promises, whatever its rule.
+fn holds(plan: &Plan, frames: usize) {
+    let (rule, mut next_frame, mut next_window, mut next_slot) = (plan.rule(), 0, 0, 0usize);
+    for chunk in plan.chunks() {
+        let at_hand: Vec<usize> = chunk.slots().collect();
+        assert_eq!(chunk.carried, next_slot.checked_sub(1), "{frames} frames");
+        assert!((1..=rule.batches_per_chunk).contains(&chunk.batches.len()));
+        for slot in chunk.batches.iter().flatten() {
+            assert_eq!(slot.index, next_slot, "{frames} frames");
+            assert!(slot.frame < frames);
+            next_slot += 1;
+        }
+        assert!(chunk.batches.iter().all(|b| b.len() == rule.window));
+        assert_eq!(chunk.output.start, next_frame, "{frames} frames");
+        assert!(!chunk.windows.is_empty(), "{frames} frames");
+        for window in &chunk.windows {
+            assert_eq!((window.index, window.output.start), (next_window, next_frame), "{frames} frames");
+            assert_eq!(window.frames.len(), rule.window);
+            assert!(window.frames.clone().all(|f| plan.source(f) < frames));
+            assert!(!window.output.is_empty() && window.output.len() <= rule.window);
+            assert!(window.keyframes.iter().all(|k| at_hand.contains(k)), "{frames} frames, {window:?}");
+            (next_window, next_frame) = (next_window + 1, window.output.end);
+        }
+        assert_eq!(chunk.output.end, next_frame);
+    }
+    assert_eq!((next_window, next_frame), (plan.window_count(), plan.output_frames()), "{frames} frames");
+}
+
+#[test]
+fn every_output_frame_comes_once_and_in_order() {
+    for frames in 1..=2000 {
+        for window in [2, 5, 14] {
+            for anchors in [Anchors::EveryBatch, Anchors::None] {
+                let plan = Plan::new(frames, Rule { window, anchors, ..Rule::keysync(Parity::Corrected) }).unwrap();
+                assert_eq!(plan.output_frames(), frames);
+                holds(&plan, frames);
+            }
+        }
+        holds(&Plan::new(frames, Rule::keyface()).unwrap(), frames);
+        match Plan::keysync(frames, Parity::Upstream) {
+            Ok(plan) => holds(&plan, frames),
+            Err(e) => assert!(frames < 14, "{e}"),
+        }
+    }
+}
+
+#[test]
+fn windows_lie_between_the_keyframes_of_their_ends() {
+    for frames in 1..=2000 {
+        let plan = Plan::keysync(frames, Parity::Corrected).unwrap();
+        for chunk in plan.chunks() {
+            assert!(chunk.batches.iter().all(|b| b[0].kind == SlotKind::Anchor && b[0].frame == 0));
+            for window in &chunk.windows {
+                let ends = window.keyframes.map(|slot| plan.slot(slot));
+                assert_eq!(ends.map(|s| s.kind), [window.index, window.index + 1].map(SlotKind::Keyframe));
+                let last = window.frames.end - 1;
+                assert_eq!(ends.map(|s| s.frame), [plan.source(window.frames.start), plan.source(last)]);
+                assert!(window.frames.contains(&window.output.start) && last + 1 >= window.output.end);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_job_is_planned_chunk_by_chunk() {
+    let frames = 10_000_000;
+    let plan = Plan::keysync(frames, Parity::Corrected).unwrap();
+    assert_eq!(plan.chunk_count(), plan.keyframe_count().div_ceil(26));
+    let (before, last) = (plan.chunk(plan.chunk_count() - 2), plan.chunk(plan.chunk_count() - 1));
+    assert_eq!((before.windows.len(), before.batches.len()), (26, 2));
+    assert_eq!(before.last_slot(), last.carried);
+    assert_eq!((before.output.end, last.output.end), (last.output.start, frames));
+    assert_eq!(plan.chunk(0).output, 0..25 * 13);
+}
+
+#[test]
+fn impossible_plans_are_refused() {
+    for (frames, rule, needle) in [
+        (0, Rule::keysync(Parity::Corrected), "1 frames or more"),
+        (13, Rule::keysync(Parity::Upstream), "--upstream-parity"),
+        (20, Rule { window: 1, ..Rule::keyface() }, "window 1"),
+        (20, Rule { batches_per_chunk: 0, ..Rule::keyface() }, "0 batches"),
+    ] {
+        let message = Plan::new(frames, rule).unwrap_err().to_string();
+        assert!(message.contains(needle), "{message}");
+    }
+}
+
+#[test]
+fn keyface_plans_equal_golden_25() {
+    let Some(golden) = golden_json("25_keyface_indices.json") else { return };
+    for run in golden["runs"].as_array().unwrap().iter().filter(|run| !run["corrected"].is_null()) {
+        let inputs = &run["create_pipeline_inputs"];
+        let frames = count(&inputs["n_audio"]);
+        let plan = Plan::new(frames, Rule::keyface()).unwrap();
+        let all: Vec<usize> = (0..inputs["slot_audio_frame"].as_array().unwrap().len()).collect();
+        let slot_frames: Vec<usize> = all.iter().map(|&i| plan.slot(i).frame).collect();
+        assert_eq!(inputs["slot_audio_frame"], json!(slot_frames), "{frames} frames");
+        let all_windows: Vec<Window> = (0..plan.window_count()).map(|i| plan.window(i)).collect();
+        assert_eq!(inputs["windows"], inclusive(&all_windows), "{frames} frames");
+
+        let chunks = run["corrected"]["chunks"].as_array().unwrap();
+        assert_eq!(plan.chunk_count(), chunks.len(), "{frames} frames");
+        for (chunk, golden) in plan.chunks().zip(chunks) {
+            let first = chunk.batches[0][0].index / 14;
+            assert_eq!(golden["batches"], json!([first, first + chunk.batches.len() - 1]), "{frames} frames");
+            assert_eq!(golden["windows"], inclusive(&chunk.windows), "{frames} frames");
+            let pairs: Vec<_> = chunk.windows.iter().map(|w| w.keyframes.map(|slot| plan.slot(slot).frame)).collect();
+            assert_eq!(golden["pairs_frames"], json!(pairs), "{frames} frames");
+            let tail = chunk.windows.iter().find(|w| w.index + 1 == plan.keyframe_count());
+            let tail_end = tail
+                .map(|w| if w.keyframes[0] == w.keyframes[1] { "last keyframe used twice" } else { "padding slot" });
+            assert_eq!(golden["tail_end"], json!(tail_end), "{frames} frames");
+        }
+        assert_eq!(run["corrected"]["final_frames"], plan.output_frames());
+    }
+}
+
+#[test]
+fn lengths_and_extensions_follow_their_tables() {
+    let lengths = [Length::Audio, Length::Video, Length::Shortest];
+    assert_eq!(lengths.map(|length| length.frames(7, 4)), [7, 4, 4]);
+    assert_eq!(lengths.map(|length| length.frames(4, 7)), [4, 7, 4]);
+    let cases: [(Extend, usize, &[usize]); 9] = [
+        (Extend::Bounce, 4, &[0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]),
+        (Extend::Bounce, 2, &[0, 1, 0, 1, 0]),
+        (Extend::Bounce, 1, &[0, 0, 0]),
+        (Extend::Loop, 3, &[0, 1, 2, 0, 1, 2, 0]),
+        (Extend::Loop, 1, &[0, 0, 0]),
+        (Extend::Hold, 3, &[0, 1, 2, 2, 2]),
+        (Extend::Hold, 1, &[0, 0]),
+        (Extend::Bounce, 9, &[0, 1, 2]),
+        (Extend::Loop, 9, &[0, 1, 2]),
+    ];
+    for (extend, video_frames, expected) in cases {
+        let shown: Vec<usize> = (0..expected.len()).map(|frame| extend.source(frame, video_frames)).collect();
+        assert_eq!(shown, expected, "{extend:?} of {video_frames}");
+    }
+}
+
+/// The seven convolutions one after the other (kernel, stride).
+fn vectors_of_conv_stack(samples: usize) -> usize {
+    let convs = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)];
+    convs.iter().fold(samples, |n, &(kernel, stride)| if n < kernel { 0 } else { (n - kernel) / stride + 1 })
+}
+
+#[test]
+fn audio_vectors_are_counted_as_the_convolutions_make_them() {
+    for samples in (0..5000).chain(167_990..168_010) {
+        assert_eq!(audio_vectors(samples), vectors_of_conv_stack(samples), "{samples} samples");
+    }
+}
+
+#[test]
+fn audio_pieces_keep_every_vector_once() {
+    for frames in (1..60).chain(990..1030).chain([1500, 1501, 4999, 90_000]) {
+        let mut next = 0;
+        for piece in audio_pieces(frames) {
+            let first = piece.samples.start / 320;
+            assert_eq!(first + piece.kept.start, next, "{frames} frames");
+            assert!(
+                piece.samples.end <= frames * FRAME_SAMPLES && piece.kept.end <= audio_vectors(piece.samples.len())
+            );
+            next = first + piece.kept.end;
+        }
+        assert_eq!(next, 2 * frames - 1, "{frames} frames");
+    }
+    assert_eq!(audio_pieces(0).count(), 0);
+    assert_eq!(audio_pieces(1000).count(), 1);
+    let pieces: Vec<_> = audio_pieces(1001).map(|p| (p.samples.start / 640, p.samples.end / 640, p.kept)).collect();
+    assert_eq!(pieces, [(0, 525, 0..1000), (475, 1001, 50..1050), (975, 1001, 50..51)]);
+}
+
+#[test]
+fn upstream_audio_splits_equal_the_golden_ones() {
+    let sizes = |total, unit| upstream_splits(total, unit).iter().map(|r| r.len()).collect::<Vec<_>>();
+    // Golden 09, 10 and 26, `config`.
+    assert_eq!(sizes(400_000, 320_000), [400_000]);
+    assert_eq!(sizes(656_000, 320_000), [168_000, 488_000]);
+    assert_eq!(sizes(626, 500), [626]);
+    assert_eq!(sizes(1026, 500), [263, 763]);
+    assert_eq!(sizes(20_480, 6400), [4693, 4693, 11_094]);
+    assert_eq!(sizes(320_000, 320_000), [320_000]);
+
+    // Golden 09: of 1025 frames 1024 come out, since each piece loses up to a vector at its end.
+    let hubert = upstream_hubert_pieces(1025);
+    assert_eq!(hubert.iter().map(|p| p.kept.len()).sum::<usize>().div_ceil(2), 1024);
+    let wavlm = upstream_wavlm_pieces(1025);
+    assert_eq!(wavlm.iter().map(|p| p.samples.len() / FRAME_SAMPLES).collect::<Vec<_>>(), [263, 763]);
+    assert_eq!(wavlm[1].samples, 263 * 640..1026 * 640);
+    assert_eq!((0..6).map(|slot| stretched_vector(slot, 6, 5)).collect::<Vec<_>>(), [0, 0, 1, 2, 3, 4]);
+}
+
+fn close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= 1e-13 * b.abs(), "value {i}: {a}, expected {b}");
+    }
+}
+
+#[test]
+fn schedules_equal_numpy() {
+    let table = [700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002, 0.0];
+    assert_eq!(schedule::ays(11).unwrap(), table);
+    // exp(np.interp(np.linspace(0, 1, n), np.linspace(0, 1, 11), np.log(table)[::-1]))[::-1], then 0.
+    close(&schedule::ays(1).unwrap(), &[700.0, 0.0]);
+    close(&schedule::ays(2).unwrap(), &[700.0, 0.002, 0.0]);
+    close(&schedule::ays(4).unwrap(), &[700.0, 6.465784573469791, 0.5421170085928548, 0.002, 0.0]);
+    let sixteen = [
+        700.0,
+        127.63320693114501,
+        36.1356485970854,
+        15.886,
+        10.036090774546514,
+        6.465784573469791,
+        4.248,
+        2.3867214143089157,
+        1.4642994396120905,
+        0.981,
+        0.5421170085928548,
+        0.30400827034864025,
+        0.173,
+        0.058479185133769096,
+        0.01322297803691589,
+        0.002,
+        0.0,
+    ];
+    close(&schedule::ays(16).unwrap(), &sixteen);
+
+    let ramp = [80.0, 17.52783196464411, 2.515218976147159, 0.16975275626876413, 0.002, 0.0];
+    close(&schedule::edm(5, 0.002, 80.0, 7.0).unwrap(), &ramp);
+    close(&schedule::edm(3, 0.02, 14.6, 3.0).unwrap(), &[14.6, 2.503086278715473, 0.02, 0.0]);
+    close(&schedule::edm(1, 0.02, 14.6, 3.0).unwrap(), &[14.6, 0.0]);
+
+    let s = Scalings::at(2.5);
+    let expected = [0.13793103448275862, -0.9284766908852594, 0.3713906763541037, 0.22907268296853878];
+    close(&[s.c_skip, s.c_out, s.c_in, s.c_noise], &expected);
+    close(&[schedule::initial_scale(0.75)], &[1.25]);
+}
+
+#[test]
+fn schedules_count_evaluations_and_refuse_nonsense() {
+    for steps in 1..100 {
+        for sigmas in [schedule::ays(steps).unwrap(), schedule::edm(steps, 0.002, 700.0, 7.0).unwrap()] {
+            assert_eq!((sigmas.len(), sigmas[0], sigmas[steps]), (steps + 1, 700.0, 0.0));
+            assert!(sigmas.windows(2).all(|pair| pair[0] > pair[1]));
+        }
+    }
+    assert_eq!(schedule::upstream_evaluations(10).unwrap(), 11);
+    assert_eq!(schedule::upstream_evaluations(25).unwrap(), 25);
+    assert!(schedule::upstream_evaluations(9).is_err());
+    assert!(schedule::ays(0).is_err());
+    for (low, high, rho) in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, f64::NAN, 7.0), (0.002, 80.0, 0.0)] {
+        assert!(schedule::edm(5, low, high, rho).is_err());
+    }
+}
+
+#[test]
+fn sigmas_and_scalings_equal_golden_04() {
+    let Some(file) = golden("04_sampling_keyframes.safetensors") else { return };
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).unwrap();
+    let config: Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        tensors
+            .tensor(name)
+            .unwrap()
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    };
+    let steps = schedule::upstream_evaluations(count(&config["num_steps"])).unwrap();
+    assert_eq!(config["euler_steps_done"], steps);
+    let sigmas = schedule::ays(steps).unwrap();
+    assert_eq!(config["sigmas"], json!(sigmas));
+    let sigmas_f32: Vec<f32> = sigmas.iter().map(|&s| s as f32).collect();
+    assert_eq!(floats("intermediate.sigmas_f64_as_f32"), sigmas_f32);
+    for (c_noise, sigma) in floats("intermediate.c_noise").iter().zip(&sigmas) {
+        assert!((f64::from(*c_noise) - Scalings::at(*sigma).c_noise).abs() < 1e-6);
+    }
+    let scale = schedule::initial_scale(sigmas[0]);
+    for (x, noise) in floats("intermediate.scaled_initial_x").iter().zip(floats("input.noise")) {
+        assert!((f64::from(*x) - f64::from(noise) * scale).abs() <= 1e-6 * x.abs() as f64);
+    }
+}
+
+/// A face within 100x100, moved by `dx`.
+fn points(dx: f64) -> Vec<[f64; 2]> {
+    (0..68).map(|i| [10.0 + i as f64 + dx, 20.0 + (i * i % 68) as f64]).collect()
+}
+
+#[test]
+fn landmarks_read_alike_from_every_form() {
+    let frames = [points(0.0), points(3.25)];
+    let from_json = |value: Value| Landmarks::from_json("a.json", &serde_json::to_vec(&value).unwrap()).unwrap();
+    let bare = from_json(json!(frames));
+    let sized = from_json(json!({ "width": 200, "height": 100, "frames": frames }));
+    assert_eq!((bare.len(), bare.size(), sized.size()), (2, None, Some([200, 100])));
+    assert_eq!(bare.face(1)[2], [15.25, 24.0]);
+    assert_eq!((bare.face(1), bare.face(0)), (sized.face(1), sized.face(0)));
+    assert_eq!(bare.face(99), bare.face(1));
+
+    let flat: Vec<f64> = frames.iter().flatten().flatten().copied().collect();
+    let f4 = flat.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+    let f8 = flat.iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!(Landmarks::from_npy("a.npy", &npy("<f4", "(2, 68, 2)", f4)).unwrap(), bare);
+    assert_eq!(Landmarks::from_npy("a.npy", &npy("<f8", "(2, 68, 2)", f8)).unwrap(), bare);
+    let whole = flat.iter().map(|v| v.trunc() - 40.0);
+    for (description, bytes) in [
+        ("<i2", whole.clone().flat_map(|v| (v as i16).to_le_bytes()).collect()),
+        ("<i4", whole.clone().flat_map(|v| (v as i32).to_le_bytes()).collect()),
+        ("<i8", whole.clone().flat_map(|v| (v as i64).to_le_bytes()).collect()),
+    ] {
+        let read = Landmarks::from_npy("a.npy", &npy(description, "(2, 68, 2)", bytes)).unwrap();
+        assert_eq!((read.face(1)[2], read.face(0)[0]), ([-25.0, -16.0], [-30.0, -20.0]), "{description}");
+    }
+    let u1 = flat.iter().map(|&v| v as u8).collect();
+    assert_eq!(Landmarks::from_npy("a.npy", &npy("|u1", "(2, 68, 2)", u1)).unwrap().face(1)[2], [15.0, 24.0]);
+}
+
+fn npy(description: &str, shape: &str, data: Vec<u8>) -> Vec<u8> {
+    let header = format!("{{'descr': '{description}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.bytes().chain(data));
+    file
+}
+
+#[test]
+fn broken_landmarks_are_named() {
+    let mut short = vec![points(0.0), points(0.0)];
+    short[1].pop();
+    let mut huge = vec![points(0.0)];
+    huge[0][7][1] = 1e300;
+    let json_cases = [
+        (json!(short), "frame 1: expected 68 points, found 67 points"),
+        (json!(huge), "frame 0, point 7: expected finite numbers, found [17, inf]"),
+        (json!([]), "found none"),
+        (json!([vec![[1.0, 2.0, 3.0]; 68]]), "frame 0, point 0: expected [x, y]"),
+        (json!({ "width": 0, "height": 5, "frames": [points(0.0)] }), "found 0x5"),
+        (json!({ "faces": 3 }), "expected {"),
+    ];
+    let message = |result: viseme::Result<Landmarks>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        error.to_string()
+    };
+    for (value, needle) in json_cases {
+        let message = message(Landmarks::from_json("a.json", &serde_json::to_vec(&value).unwrap()));
+        assert!(message.starts_with("a.json") && message.contains(needle), "{message}");
+    }
+    let good = npy("<f4", "(1, 68, 2)", vec![0; 544]);
+    let fortran = String::from_utf8_lossy(&good[10..]).replace("False", "True ");
+    let fortran: Vec<u8> = good[..10].iter().copied().chain(fortran.bytes()).collect();
+    let mut nan = npy("<f4", "(1, 68, 2)", vec![0; 544]);
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    for (bytes, needle) in [
+        (npy("<f4", "(1, 67, 2)", vec![0; 536]), "shape [1, 67, 2]"),
+        (npy("<f4", "(1, 68, 2)", vec![0; 543]), "543 bytes"),
+        (npy("<f4", "(99999999999999999, 68, 2)", vec![]), "0 bytes"),
+        (npy("<f4", "(99999999999999999999999, 68, 2)", vec![]), "broken shape"),
+        (npy("|O", "(1, 68, 2)", vec![0; 544]), "found |O"),
+        (npy("<f4", "(0, 68, 2)", vec![]), "found none"),
+        (fortran, "Fortran order"),
+        (nan, "frame 0, point 67"),
+    ] {
+        let message = message(Landmarks::from_npy("a.npy", &bytes));
+        assert!(message.contains(needle), "{message}");
+    }
+    for cut in 0..good.len() {
+        assert!(Landmarks::from_npy("a.npy", &good[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn landmarks_are_scaled_once_and_kept_near_the_picture() {
+    let new = |dx, size| {
+        let face = points(dx).iter().map(|p| p.map(|v| v as f32)).collect::<Vec<_>>();
+        Landmarks::new("a", vec![face.try_into().unwrap()], size).unwrap()
+    };
+    let scaled = new(0.5, Some([200, 100])).for_pictures("a", [100, 100]).unwrap();
+    assert_eq!((scaled.face(0)[3], scaled.size()), ([6.0, 29.0], Some([100, 100])));
+    let again = scaled.for_pictures("a", [100, 100]).unwrap();
+    assert_eq!(again, scaled);
+    assert_eq!(new(0.5, None).for_pictures("a", [100, 100]).unwrap().face(0)[3], [13.5, 29.0]);
+
+    // The face is 67 wide: it may stand out by 33.
+    assert!(new(-43.0, None).for_pictures("a", [100, 100]).is_ok());
+    assert!(new(56.0, None).for_pictures("a", [100, 100]).is_ok());
+    for dx in [-44.0, 57.0] {
+        let message = new(dx, None).for_pictures("a", [100, 100]).unwrap_err().to_string();
+        assert!(message.contains("frame 0, point") && message.contains("100x100"), "{message}");
+    }
+    let flat = Landmarks::new("a", vec![[[5.0, 5.0]; 68]], None).unwrap();
+    assert!(flat.for_pictures("a", [100, 100]).unwrap_err().to_string().contains("one place"));
+}
+
+#[test]
+fn landmark_scaling_equals_golden_07() {
+    let Some(file) = golden("07_masks.safetensors") else { return };
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let input = tensors.tensor("input.scale.landmarks_640x480").unwrap();
+    let output = tensors.tensor("output.scale.landmarks_512").unwrap();
+    let shape = format!("({}, 68, 2)", input.shape()[0]);
+    let scaled =
+        Landmarks::from_npy("07", &npy("<f4", &shape, input.data().to_vec())).unwrap().scaled([640, 480], [512, 512]);
+    let expected = Landmarks::from_npy("07", &npy("<i8", &shape, output.data().to_vec())).unwrap();
+    for frame in 0..expected.len() {
+        assert_eq!(scaled.face(frame), expected.face(frame), "frame {frame}");
+    }
+}
+
+fn identity(steps: &str) -> Identity {
+    BTreeMap::from([("steps".into(), steps.into()), ("video".into(), "9 bytes".into())])
+}
+
+#[test]
+fn a_job_goes_on_where_it_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = WorkFolder::beside(&root.path().join("out.mp4"));
+    assert_eq!(dir.file_name().unwrap(), "out.mp4.viseme");
+
+    let mut work = WorkFolder::open(&dir, identity("11")).unwrap();
+    assert_eq!(work.finished_chunks(), 0);
+    work.store("carry.safetensors", b"first").unwrap();
+    work.store("carry.safetensors", b"second").unwrap();
+    work.finish_chunk(0).unwrap();
+    assert!(work.finish_chunk(0).is_err() && work.finish_chunk(2).is_err());
+    let busy = WorkFolder::open(&dir, identity("11")).unwrap_err().to_string();
+    assert!(busy.contains("a run at work in it"), "{busy}");
+    drop(work);
+
+    let work = WorkFolder::open(&dir, identity("11")).unwrap();
+    assert_eq!(work.finished_chunks(), 1);
+    assert_eq!(work.load("carry.safetensors").unwrap(), b"second");
+    work.discard("carry.safetensors").unwrap();
+    work.discard("carry.safetensors").unwrap();
+    assert!(!work.contains("carry.safetensors").unwrap());
+    assert_eq!(work.load("carry.safetensors").unwrap_err().exit_code(), 3);
+    work.remove().unwrap();
+    assert!(!dir.exists());
+}
+
+#[test]
+fn other_jobs_and_other_folders_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    let mut other = identity("20");
+    other.insert("seed".into(), "7".into());
+    drop(WorkFolder::open(&dir, identity("11")).unwrap());
+    let error = WorkFolder::open(&dir, other).unwrap_err();
+    let message = error.to_string();
+    assert_eq!(error.exit_code(), 2);
+    assert!(message.contains("seed changed from nothing to 7; steps changed from 11 to 20"), "{message}");
+    assert!(!message.contains("video"), "{message}");
+
+    for manifest in ["", "{", r#"{"version": 2, "identity": {}, "finished_chunks": 0}"#] {
+        std::fs::write(dir.join("manifest.json"), manifest).unwrap();
+        let message = WorkFolder::open(&dir, identity("11")).unwrap_err().to_string();
+        assert!(message.contains("manifest.json") && message.contains("remove the folder"), "{message}");
+    }
+
+    let photos = root.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    std::fs::write(photos.join("me.png"), "x").unwrap();
+    let message = WorkFolder::open(&photos, identity("11")).unwrap_err().to_string();
+    assert!(message.contains("me.png in it"), "{message}");
+    assert_eq!(std::fs::read_dir(&photos).unwrap().count(), 1);
+
+    let file = root.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert_eq!(WorkFolder::open(&file, identity("11")).unwrap_err().exit_code(), 7);
+}
+
+#[test]
+fn work_files_have_plain_names_and_appear_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    let work = WorkFolder::open(&dir, identity("11")).unwrap();
+    for name in ["", "..", ".hidden", "../up", "a/b", "a\\b", "C:x", "manifest.json", "lock", "a.partial"] {
+        assert_eq!(work.store(name, b"x").unwrap_err().exit_code(), 2, "{name:?}");
+    }
+    // The name is taken by a folder, so that the last step of writing fails; nothing is left lying about.
+    std::fs::create_dir(dir.join("taken")).unwrap();
+    assert_eq!(work.store("taken", b"x").unwrap_err().exit_code(), 7);
+    let mut names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["lock", "manifest.json", "taken"]);
+}
+
+#[test]
+fn an_input_is_known_by_size_and_time() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("in.wav");
+    std::fs::write(&path, "four").unwrap();
+    let first = file_identity(&path).unwrap();
+    assert_eq!(first, file_identity(&path).unwrap());
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(5)).unwrap();
+    assert_eq!(file_identity(&path).unwrap(), "4 bytes, modified 5000000000");
+    assert_ne!(first, file_identity(&path).unwrap());
+    assert!(file_identity(&root.path().join("gone")).is_err());
+}
