@@ -110,7 +110,7 @@ fn upstream_slots(keyframes: usize, window: usize) -> Vec<(Option<usize>, bool)>
         list.insert(place.min(list.len()), (None, true));
     }
     let last = list[list.len() - 1].0;
-    while list.len() % window != 0 {
+    while !list.len().is_multiple_of(window) {
         list.push((last, true));
     }
     list
