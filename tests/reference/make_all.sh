@@ -1,0 +1,9 @@
+#!/bin/sh
+# Remakes tests/fixtures with the Python of $PYTHON (packages in requirements.txt); not part of `make test`.
+set -eu
+cd "$(dirname "$0")"
+python=${PYTHON:-python3}
+"$python" formula.py
+"$python" check_diffusers.py
+if [ -n "${VISEME_GOLDEN:-}" ]; then "$python" check_golden.py; fi
+for part in unet sampling vae audio samplers philox masks; do "$python" "make_$part.py"; done
