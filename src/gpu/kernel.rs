@@ -72,8 +72,21 @@ const INCLUDES: &[(&str, &str)] = &[
 ];
 
 /// The WGSL of `kernel` in one variant.
-pub fn expand(kernel: &Kernel, constants: &[(&'static str, u32)], elems: &[Elem], parameters: Parameters) -> Result<Expanded> {
-    let mut out = Expansion { kernel, constants, elems, parameters, wgsl: String::new(), bindings: Vec::new(), params: Vec::new() };
+pub fn expand(
+    kernel: &Kernel,
+    constants: &[(&'static str, u32)],
+    elems: &[Elem],
+    parameters: Parameters,
+) -> Result<Expanded> {
+    let mut out = Expansion {
+        kernel,
+        constants,
+        elems,
+        parameters,
+        wgsl: String::new(),
+        bindings: Vec::new(),
+        params: Vec::new(),
+    };
     for (name, value) in constants {
         let _ = writeln!(out.wgsl, "const {name}: u32 = {value}u;");
     }
@@ -85,7 +98,8 @@ pub fn expand(kernel: &Kernel, constants: &[(&'static str, u32)], elems: &[Elem]
     let reports_overflow = out.overflow();
     if reports_overflow {
         let binding = out.bindings.len();
-        let _ = writeln!(out.wgsl, "@group(0) @binding({binding}) var<storage, read_write> overflow: array<atomic<u32>>;");
+        let _ =
+            writeln!(out.wgsl, "@group(0) @binding({binding}) var<storage, read_write> overflow: array<atomic<u32>>;");
         out.wgsl.push_str(OVERFLOW);
     }
     Ok(Expanded { wgsl: out.wgsl, bindings: out.bindings, params: out.params, reports_overflow })
@@ -247,7 +261,9 @@ impl Expansion<'_> {
     fn bind(&mut self, name: &str, access: Access) -> Result<()> {
         let index = self.bindings.len();
         let Some(elem) = self.elems.get(index).copied() else {
-            return Err(self.wrong(&format!("a tensor for binding {index} ({name})"), &format!("{} tensors", self.elems.len())));
+            return Err(
+                self.wrong(&format!("a tensor for binding {index} ({name})"), &format!("{} tensors", self.elems.len()))
+            );
         };
         let mode = if access == Access::Read { "read" } else { "read_write" };
         let array = match elem {
@@ -305,10 +321,14 @@ pub(super) struct Pipeline {
     pub params_size: u32,
 }
 
+/// Sees every variant of a kernel before its pipeline is made.
+pub type Inspector = Box<dyn Fn(&Kernel, &Variant) + Send>;
+
 /// Pipelines by variant, each made once.
 #[derive(Default)]
 pub(super) struct Pipelines {
     made: HashMap<Variant, std::sync::Arc<Pipeline>>,
+    pub inspector: Option<Inspector>,
 }
 
 impl Pipelines {
@@ -322,6 +342,9 @@ impl Pipelines {
     ) -> Result<std::sync::Arc<Pipeline>> {
         if let Some(pipeline) = self.made.get(&variant) {
             return Ok(pipeline.clone());
+        }
+        if let Some(inspect) = &self.inspector {
+            inspect(kernel, &variant);
         }
         let expanded = expand(kernel, &variant.constants, &variant.elems, parameters)?;
         let pipeline = std::sync::Arc::new(build(device, parameters, uniform_layout, kernel, &expanded)?);
@@ -361,7 +384,8 @@ fn build(
     if expanded.reports_overflow {
         entries.push(entry(entries.len(), Access::ReadWrite));
     }
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
     let params_size = 4 * (expanded.params.len() as u32 + 1);
     let groups = [Some(&layout), Some(uniform_layout)];
     let (groups, immediate_size) = match parameters {
@@ -386,6 +410,8 @@ fn build(
     });
     match pollster::block_on(scope.pop()) {
         None => Ok(Pipeline { raw, layout, reports_overflow: expanded.reports_overflow, params_size }),
-        Some(error) => Err(Problem::new(format!("kernel {}", kernel.name), "WGSL that this device takes", error.to_string()).gpu()),
+        Some(error) => {
+            Err(Problem::new(format!("kernel {}", kernel.name), "WGSL that this device takes", error.to_string()).gpu())
+        }
     }
 }

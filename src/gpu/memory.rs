@@ -147,7 +147,8 @@ impl Pool {
         if over(memory) || size > self.device.limits().max_buffer_size {
             return Err(out_of_memory());
         }
-        let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation].map(|f| self.device.push_error_scope(f));
+        let scopes =
+            [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation].map(|f| self.device.push_error_scope(f));
         let descriptor = wgpu::BufferDescriptor { label: None, size, usage: USAGE, mapped_at_creation };
         let raw = self.device.create_buffer(&descriptor);
         let [memory_scope, validation_scope] = scopes;

@@ -7,7 +7,7 @@ mod memory;
 mod recorder;
 
 pub use adapter::{Capabilities, parse_size};
-pub use kernel::{Access, Elem, Expanded, Kernel, Parameters, Variant, expand};
+pub use kernel::{Access, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
 pub use memory::{Buffer, Memory};
 pub use recorder::{ProfileRow, Work};
 
@@ -199,6 +199,11 @@ impl Gpu {
         self.inner.pool.upload(bytes, what)
     }
 
+    /// For tests: `inspector` sees every variant of a kernel that is used from now on.
+    pub fn inspect_variants(&self, inspector: Inspector) {
+        lock(&self.inner.pipelines).inspector = Some(inspector);
+    }
+
     /// Records one dispatch.
     pub fn run(&self, run: Run<'_>) -> Result<()> {
         self.check()?;
@@ -206,11 +211,21 @@ impl Gpu {
         let name = run.kernel.name;
         if let Some(binding) = run.bindings.iter().find(|b| b.size > limit) {
             let found = format!("{} bytes", binding.size);
-            return Err(Problem::new(format!("{name}: operand"), format!("at most {limit} bytes in one binding"), found).gpu());
+            return Err(Problem::new(
+                format!("{name}: operand"),
+                format!("at most {limit} bytes in one binding"),
+                found,
+            )
+            .gpu());
         }
         let max_groups = self.inner.device.limits().max_compute_workgroups_per_dimension;
         if run.groups.iter().any(|&g| g > max_groups) {
-            return Err(Problem::new(name, format!("at most {max_groups} workgroups a side"), format!("{:?}", run.groups)).gpu());
+            return Err(Problem::new(
+                name,
+                format!("at most {max_groups} workgroups a side"),
+                format!("{:?}", run.groups),
+            )
+            .gpu());
         }
         if run.groups.contains(&0) {
             return Ok(());
@@ -287,7 +302,9 @@ impl Gpu {
     /// From now on every dispatch is timed on the device; an error where it has no timestamps.
     pub fn start_profile(&self) -> Result<()> {
         if !self.capabilities().timestamps {
-            return Err(Problem::new("--profile", "a device with timestamp queries", self.capabilities().name.clone()).gpu());
+            return Err(
+                Problem::new("--profile", "a device with timestamp queries", self.capabilities().name.clone()).gpu()
+            );
         }
         self.recorder().start_profile()
     }

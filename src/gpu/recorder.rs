@@ -116,7 +116,8 @@ impl Recorder {
 
     fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
         let device = &self.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }))
+        self.encoder
+            .get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }))
     }
 
     pub fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<()> {
@@ -133,7 +134,8 @@ impl Recorder {
             });
         }
         if dispatch.pipeline.reports_overflow {
-            entries.push(wgpu::BindGroupEntry { binding: entries.len() as u32, resource: overflow.as_entire_binding() });
+            entries
+                .push(wgpu::BindGroupEntry { binding: entries.len() as u32, resource: overflow.as_entire_binding() });
         }
         let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(dispatch.kernel),
@@ -283,7 +285,10 @@ impl Recorder {
         let Some(profiler) = &mut self.profiler else { return Ok(()) };
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
         for ((kernel, work), pair) in profiler.timed.drain(..).zip(ticks.chunks_exact(2)) {
-            let row = profiler.rows.entry(kernel).or_insert_with(|| ProfileRow { kernel: kernel.to_string(), ..Default::default() });
+            let row = profiler
+                .rows
+                .entry(kernel)
+                .or_insert_with(|| ProfileRow { kernel: kernel.to_string(), ..Default::default() });
             row.calls += 1;
             row.time += Duration::from_nanos((pair[1].saturating_sub(pair[0]) as f64 * period_ns) as u64);
             row.flops += work.flops;

@@ -103,8 +103,9 @@ impl PackedWeight {
             return Err(problem);
         }
         let half_at = |bytes: &[u8], i: usize| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
-        let float_at =
-            |bytes: &[u8], i: usize| f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
+        let float_at = |bytes: &[u8], i: usize| {
+            f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+        };
         let tensor = match (elem, raw) {
             (_, Raw::Planned) => Tensor::placeholder(gpu, &packed_shape, elem)?,
             (Elem::F16, Raw::F16(bytes)) => {
@@ -113,13 +114,17 @@ impl PackedWeight {
             }
             (Elem::F16, raw) => {
                 let packed = match raw {
-                    Raw::BF16(bytes) => arrange(&shape, |i| f16::from_f32(bf16::from_bits(half_at(bytes, i)).to_f32()).to_bits()),
+                    Raw::BF16(bytes) => {
+                        arrange(&shape, |i| f16::from_f32(bf16::from_bits(half_at(bytes, i)).to_f32()).to_bits())
+                    }
                     Raw::F32(bytes) => arrange(&shape, |i| f16::from_f32(float_at(bytes, i)).to_bits()),
                     Raw::F16(_) | Raw::Planned => Vec::new(),
                 };
                 if let Some(at) = packed.iter().position(|&bits| bits & 0x7c00 == 0x7c00) {
                     let found = format!("a value beyond it (packed element {at})");
-                    return Err(Problem::new(site, "values in f16's range", found).remedy("use --weight-type f32").weights());
+                    return Err(Problem::new(site, "values in f16's range", found)
+                        .remedy("use --weight-type f32")
+                        .weights());
                 }
                 Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?
             }
@@ -153,7 +158,12 @@ impl PackedWeight {
         }
         let step = capabilities.max_binding_bytes as usize / row_bytes / 4 * 4;
         if step == 0 {
-            return Err(Problem::new("matmul weight", format!("a binding of {} bytes", 4 * row_bytes), step.to_string()).gpu());
+            return Err(Problem::new(
+                "matmul weight",
+                format!("a binding of {} bytes", 4 * row_bytes),
+                step.to_string(),
+            )
+            .gpu());
         }
         let parts = |p: usize| (0..depth).step_by(step).map(move |d| (p..p + 1, d..depth.min(d + step)));
         Ok((0..panels).flat_map(parts).collect())
@@ -169,14 +179,16 @@ fn arrange<T: Copy + Default + Send + Sync>(shape: &WeightShape, at: impl Fn(usi
     let per_thread = shape.panels().div_ceil(threads).max(1);
     let fill = |first_panel: usize, chunk: &mut [T]| {
         for (index, out) in chunk.chunks_exact_mut(depth * panel).enumerate() {
-            let (group, in_group) = ((first_panel + index) / shape.panels_per_group(), (first_panel + index) % shape.panels_per_group());
+            let (group, in_group) =
+                ((first_panel + index) / shape.panels_per_group(), (first_panel + index) % shape.panels_per_group());
             let first = in_group * panel;
             let used = panel.min(shape.group_columns() - first);
             for j in 0..used {
                 let column = group * shape.group_columns() + first + j;
                 for c in 0..shape.group_channels {
                     for tap in 0..taps {
-                        out[(tap * shape.tap_depth() + c) * panel + j] = at((column * shape.group_channels + c) * taps + tap);
+                        out[(tap * shape.tap_depth() + c) * panel + j] =
+                            at((column * shape.group_channels + c) * taps + tap);
                     }
                 }
             }
@@ -277,7 +289,13 @@ struct Gemm<'a> {
 }
 
 /// `x` `[images, height, width, channels]` under `weight` → `[images, out height, out width, columns]` of type `elem`.
-pub(super) fn gemm(x: &Tensor, weight: &PackedWeight, geometry: Geometry, epilogue: Epilogue<'_>, elem: Elem) -> Result<Tensor> {
+pub(super) fn gemm(
+    x: &Tensor,
+    weight: &PackedWeight,
+    geometry: Geometry,
+    epilogue: Epilogue<'_>,
+    elem: Elem,
+) -> Result<Tensor> {
     let [images, _, _, channels] = x.dims("conv input")?;
     let shape = weight.shape;
     let site = weight.site.as_deref().unwrap_or("conv");
@@ -378,7 +396,12 @@ impl Gemm<'_> {
                 let top = (first * scale) as i32 - ((line * self.geometry.stride) as i32 - pad[0]);
                 let x = lines_of(n, first, last - first + 1)?;
                 let out = [count, out_width];
-                self.record(&[Piece { x, out, pad: [top, pad[1]], kernel_rows: 0..kernel_height }], y, n * out_height + line, count)?;
+                self.record(
+                    &[Piece { x, out, pad: [top, pad[1]], kernel_rows: 0..kernel_height }],
+                    y,
+                    n * out_height + line,
+                    count,
+                )?;
             }
         }
         Ok(())

@@ -21,7 +21,9 @@ impl Tensor {
         bias.expect("layer_norm bias", &[channels])?;
         let vector = channels.is_multiple_of(4);
         if !vector && self.elem() == Elem::F16 {
-            return Err(Problem::new("layer_norm", "f16 rows of a multiple of 4 channels", channels.to_string()).shape());
+            return Err(
+                Problem::new("layer_norm", "f16 rows of a multiple of 4 channels", channels.to_string()).shape()
+            );
         }
         let rows = self.len() / channels.max(1);
         let y = self.empty_like()?;

@@ -88,7 +88,10 @@ pub(crate) fn row_ranges(what: &str, rows: usize, tensors: &[&Tensor]) -> Result
     }
     let step = most / multiple * multiple;
     if step == 0 {
-        let found = format!("{multiple} rows of {:?}", tensors.iter().map(|t| t.size_bytes() / rows as u64).collect::<Vec<_>>());
+        let found = format!(
+            "{multiple} rows of {:?}",
+            tensors.iter().map(|t| t.size_bytes() / rows as u64).collect::<Vec<_>>()
+        );
         return Err(Problem::new(what, format!("rows that fit a binding of {limit} bytes"), found).gpu());
     }
     Ok((0..rows).step_by(step as usize).map(|start| start..rows.min(start + step as usize)).collect())
@@ -107,7 +110,12 @@ impl Tensor {
     pub(crate) fn rows(&self, rows: usize, range: &std::ops::Range<usize>) -> Result<Tensor> {
         let width = self.len() / rows.max(1);
         self.view(range.start * width, &[range.len(), width]).ok_or_else(|| {
-            Problem::new("rows", "a range that starts on a binding's border", format!("{range:?} of {:?}", self.shape())).gpu()
+            Problem::new(
+                "rows",
+                "a range that starts on a binding's border",
+                format!("{range:?} of {:?}", self.shape()),
+            )
+            .gpu()
         })
     }
 

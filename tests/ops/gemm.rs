@@ -54,7 +54,10 @@ impl Case {
     fn out(&self) -> [usize; 2] {
         let scale = if self.upsample { 2 } else { 1 };
         let size = |n: usize, pad: usize, k: usize| (n * scale + pad - k) / self.stride + 1;
-        [size(self.x[1], self.pad[0] + self.pad[2], self.kernel[0]), size(self.x[2], self.pad[1] + self.pad[3], self.kernel[1])]
+        [
+            size(self.x[1], self.pad[0] + self.pad[2], self.kernel[0]),
+            size(self.x[2], self.pad[1] + self.pad[3], self.kernel[1]),
+        ]
     }
 
     /// y[n, oy, ox, o] = sum over ky, kx, c of x[n, oy*stride + ky - top, ox*stride + kx - left, c] * w[o, c, ky, kx]
@@ -105,7 +108,8 @@ impl Case {
         let x = Tensor::from_values(gpu, &self.x, elem, &x).unwrap();
         let shape = WeightShape { columns: self.columns, group_channels, kernel: self.kernel, groups: self.groups };
         let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), &name).unwrap();
-        let geometry = Geometry { stride: self.stride, pad: [self.pad[0], self.pad[1]], out: self.out(), upsample: self.upsample };
+        let geometry =
+            Geometry { stride: self.stride, pad: [self.pad[0], self.pad[1]], out: self.out(), upsample: self.upsample };
         let y = x.conv2d(&weight, geometry, Epilogue::default()).unwrap();
         check(&name, &y, &want, bar(elem));
     }
@@ -139,7 +143,8 @@ fn the_epilogue_applies_in_order() {
             let add_t = tensor(&[3, columns], &add, elem);
             let residual_t = tensor(&[rows, columns], &residual, elem);
             for activation in [Activation::None, Activation::Silu, Activation::Gelu] {
-                let epilogue = Epilogue { bias: Some(&bias_t), add: Some(&add_t), activation, residual: Some(&residual_t) };
+                let epilogue =
+                    Epilogue { bias: Some(&bias_t), add: Some(&add_t), activation, residual: Some(&residual_t) };
                 let y = tensor(&[rows, channels], &x, elem).linear(&weight, epilogue).unwrap();
                 let mut want = Case { x: [rows, 1, 1, channels], columns, ..PLAIN }.reference(&x, &w);
                 for (i, v) in want.iter_mut().enumerate() {
@@ -174,7 +179,14 @@ fn erf(x: f64) -> f64 {
 fn a_wrong_width_is_refused_by_name() {
     let Some(gpu) = gpu() else { return };
     let values = vec![0.0f32; 12];
-    let weight = PackedWeight::pack(gpu, WeightShape::linear(3, 4), Elem::F32, Raw::F32(bytemuck::cast_slice(&values)), "proj_in").unwrap();
+    let weight = PackedWeight::pack(
+        gpu,
+        WeightShape::linear(3, 4),
+        Elem::F32,
+        Raw::F32(bytemuck::cast_slice(&values)),
+        "proj_in",
+    )
+    .unwrap();
     let x = Tensor::from_f32(gpu, &[2, 5], &[0.0; 10]).unwrap();
     let error = x.linear(&weight, Epilogue::default()).unwrap_err().to_string();
     assert!(error.contains("proj_in") && error.contains("4 channels"), "{error}");

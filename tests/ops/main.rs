@@ -2,6 +2,7 @@
 
 mod gemm;
 mod layer_norm;
+mod portability;
 
 use half::f16;
 use std::sync::OnceLock;
@@ -13,10 +14,7 @@ use viseme::tensor::Tensor;
 pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
     GPU.get_or_init(|| match Gpu::new(None) {
-        Ok(gpu) => {
-            gpu.poison_allocations().expect("poison");
-            Some(gpu)
-        }
+        Ok(gpu) => Some(prepare(gpu)),
         Err(error) => {
             assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
             eprintln!("skipped: {error}");
@@ -30,12 +28,14 @@ pub fn gpu() -> Option<&'static Gpu> {
 pub fn portable_gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
     gpu()?;
-    GPU.get_or_init(|| {
-        let gpu = Gpu::restricted(None, |capabilities| capabilities.subgroup_size = None).ok()?;
-        gpu.poison_allocations().expect("poison");
-        Some(gpu)
-    })
-    .as_ref()
+    GPU.get_or_init(|| Gpu::restricted(None, |capabilities| capabilities.subgroup_size = None).ok().map(prepare))
+        .as_ref()
+}
+
+fn prepare(gpu: Gpu) -> Gpu {
+    gpu.poison_allocations().expect("poison");
+    gpu.inspect_variants(Box::new(portability::check));
+    gpu
 }
 
 /// Reproducible values: splitmix64, uniform in [-1, 1).
