@@ -3,7 +3,7 @@
 //! A linear layer is a 1x1 convolution over a line of pixels; a temporal (3,1,1) convolution is a 3x1 convolution over
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
-use super::Call;
+use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -307,7 +307,7 @@ pub(super) fn gemm(
     }
     if elem == Elem::F16 && !shape.group_columns().is_multiple_of(2) {
         // f16 is written in pairs, and two of these rows would share one.
-        return gemm(x, weight, geometry, epilogue, Elem::F32);
+        return gemm(x, weight, geometry, epilogue, Elem::F32)?.cast(elem);
     }
     let out_shape = [images, geometry.out[0], geometry.out[1], shape.columns];
     let rows = out_shape[..3].iter().product::<usize>();
@@ -521,14 +521,6 @@ impl Gemm<'_> {
             site: self.weight.site.clone(),
         }
         .record_grid([rows.div_ceil(self.tile_rows) as u32, panels.len() as u32, 1])
-    }
-}
-
-/// `shape` elements of `t` from `start` on: a view where a binding can start there, else a copy.
-fn piece(t: &Tensor, start: usize, shape: &[usize]) -> Result<Tensor> {
-    match t.view(start, shape) {
-        Some(view) => Ok(view),
-        None => t.copy_out(start, shape),
     }
 }
 

@@ -2,17 +2,31 @@
 //! splits what does not fit one binding, and records its dispatches.
 
 mod gemm;
+mod group_norm;
 mod layer_norm;
+mod layout;
+mod pointwise;
 
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 
-use crate::gpu::{Elem, Gpu, Kernel, Run, Work, fold};
+use crate::gpu::{Gpu, Kernel, Run, Work, fold};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::sync::Arc;
 
 /// Every kernel; portability tests and `viseme bench` walk this list.
-pub const KERNELS: &[&Kernel] = &[&gemm::SUBGROUP, &gemm::TILED, &layer_norm::KERNEL];
+pub const KERNELS: &[&Kernel] = &[
+    &layout::CONCAT,
+    &pointwise::GEGLU,
+    &gemm::SUBGROUP,
+    &gemm::TILED,
+    &group_norm::APPLY,
+    &group_norm::MERGE,
+    &group_norm::PARTIAL,
+    &layer_norm::KERNEL,
+    &pointwise::KERNEL,
+    &layout::SLICE,
+];
 
 /// The kernel in kernels/`$name`.wgsl.
 macro_rules! kernel {
@@ -125,7 +139,34 @@ impl Tensor {
     }
 }
 
-/// f16 is written in pairs: whether rows of `channels` of this type can be written by kernels that own whole rows.
-pub(crate) fn pairs(elem: Elem, channels: usize) -> bool {
-    elem != Elem::F16 || channels.is_multiple_of(2)
+/// `shape` elements of `t` from `start` on: a view where a binding can start there, else a copy.
+pub(crate) fn piece(t: &Tensor, start: usize, shape: &[usize]) -> Result<Tensor> {
+    match t.view(start, shape) {
+        Some(view) => Ok(view),
+        None => t.copy_out(start, shape),
+    }
+}
+
+/// Ranges of groups of four elements such that each tensor's part fits one binding; the tensors are equally long.
+pub(crate) fn quad_ranges(tensors: &[&Tensor]) -> Result<Vec<std::ops::Range<usize>>> {
+    let Some(first) = tensors.first() else { return Ok(Vec::new()) };
+    let limit = first.gpu().capabilities().max_binding_bytes as usize;
+    let quads = first.len().div_ceil(4);
+    let widest = tensors.iter().map(|t| 4 * t.elem().size()).max().unwrap_or(16);
+    // 64 groups begin on every device's binding border, 256 bytes at most.
+    let step = limit / widest / 64 * 64;
+    if step == 0 {
+        return Err(Problem::new("binding", "1 KiB or more", format!("{limit} bytes")).gpu());
+    }
+    Ok((0..quads).step_by(step).map(|start| start..quads.min(start + step)).collect())
+}
+
+impl Tensor {
+    /// Groups of four elements `range`, in the same memory: for ranges from [`quad_ranges`].
+    pub(crate) fn quads(&self, range: &std::ops::Range<usize>) -> Result<Tensor> {
+        let len = (4 * range.len()).min(self.len() - 4 * range.start);
+        self.view(4 * range.start, &[len]).ok_or_else(|| {
+            Problem::new("elements", "a range that starts on a binding's border", format!("{range:?}")).gpu()
+        })
+    }
 }

@@ -1,0 +1,71 @@
+// pointwise: y[i] = f(x[i], ..), four elements at a time. OP picks f:
+//   0 x    1 SiLU    2 GELU (erf)    3 a x + b    4 clamp(x, a, b)    5 a x + b other
+//   6 w x + (1 - w) other, w = table[i / run]
+//   7 x + table[(i / run) * channels + i % channels]: one row of the table per `run` elements
+//   x, other, y   [count, 4]   same length; y is written everywhere, element types may differ
+//   table         f32          [rows] for 6, [rows, channels] for 7
+// Dispatch: one invocation per four elements, workgroups folded over x and y.
+#include gelu
+#params
+count: u32              // groups of four elements here
+first: u32              // groups of four elements before them
+run: u32
+channels: u32
+a: f32
+b: f32
+#end
+#read x
+#if OTHER
+#read other
+#end
+#if TABLE
+#read table
+#end
+#write y
+
+#if OP == 6
+fn weight(i: u32) -> f32 { return table_at(i / params.run); }
+#end
+#if OP == 7
+fn row_value(i: u32) -> f32 { return table_at((i / params.run) * params.channels + i % params.channels); }
+#end
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    if at >= params.count { return; }
+    let i = (params.first + at) * 4u;
+    let v = x_at4(at);
+#if OP == 0
+    let r = v;
+#end
+#if OP == 1
+    let r = v / (1.0 + exp(-v));
+#end
+#if OP == 2
+    let r = gelu(v);
+#end
+#if OP == 3
+    let r = params.a * v + params.b;
+#end
+#if OP == 4
+    let r = clamp(v, vec4<f32>(params.a), vec4<f32>(params.b));
+#end
+#if OP == 5
+    let r = params.a * v + params.b * other_at4(at);
+#end
+#if OP == 6
+    var w = vec4<f32>(weight(i));
+    if params.run % 4u != 0u { w = vec4<f32>(weight(i), weight(i + 1u), weight(i + 2u), weight(i + 3u)); }
+    let r = w * v + (1.0 - w) * other_at4(at);
+#end
+#if OP == 7
+#if VECTOR
+    let r = v + table_at4(((i / params.run) * params.channels + i % params.channels) / 4u);
+#else
+    let r = v + vec4<f32>(row_value(i), row_value(i + 1u), row_value(i + 2u), row_value(i + 3u));
+#end
+#end
+    y_set4(at, r);
+}

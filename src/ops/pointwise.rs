@@ -1,0 +1,181 @@
+//! One value in, one value out; and GEGLU, two in.
+
+use super::{Call, FLAT, quad_ranges, row_ranges};
+use crate::gpu::{Elem, Kernel};
+use crate::tensor::Tensor;
+use crate::{Problem, Result};
+
+pub(super) const KERNEL: Kernel = super::kernel!("pointwise");
+pub(super) const GEGLU: Kernel = super::kernel!("geglu");
+
+/// The kernel's OP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Copy = 0,
+    Silu = 1,
+    Gelu = 2,
+    Affine = 3,
+    Clamp = 4,
+    Sum = 5,
+    Blend = 6,
+    AddRows = 7,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    count: u32,
+    first: u32,
+    run: u32,
+    channels: u32,
+    a: f32,
+    b: f32,
+}
+
+#[derive(Default)]
+struct Operands<'a> {
+    other: Option<&'a Tensor>,
+    table: Option<&'a Tensor>,
+    run: usize,
+    channels: usize,
+    a: f32,
+    b: f32,
+}
+
+impl Tensor {
+    pub fn silu(&self) -> Result<Tensor> {
+        self.pointwise(Op::Silu, Operands::default(), self.elem())
+    }
+
+    /// x/2 (1 + erf(x / sqrt 2)), not the tanh approximation.
+    pub fn gelu(&self) -> Result<Tensor> {
+        self.pointwise(Op::Gelu, Operands::default(), self.elem())
+    }
+
+    /// `scale * self + shift`.
+    pub fn affine(&self, scale: f32, shift: f32) -> Result<Tensor> {
+        self.pointwise(Op::Affine, Operands { a: scale, b: shift, ..Default::default() }, self.elem())
+    }
+
+    pub fn clamp(&self, low: f32, high: f32) -> Result<Tensor> {
+        self.pointwise(Op::Clamp, Operands { a: low, b: high, ..Default::default() }, self.elem())
+    }
+
+    pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        self.add_scaled(1.0, other, 1.0)
+    }
+
+    /// `a * self + b * other`.
+    pub fn add_scaled(&self, a: f32, other: &Tensor, b: f32) -> Result<Tensor> {
+        other.expect("add", self.shape())?;
+        self.pointwise(Op::Sum, Operands { other: Some(other), a, b, ..Default::default() }, self.elem())
+    }
+
+    /// `weight * self + (1 - weight) * other`; `weight` `[n]` in f32, each value for a run of `len / n` elements.
+    pub fn blend(&self, other: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        other.expect("blend", self.shape())?;
+        let run = self.run_of("blend weight", weight.len())?;
+        self.pointwise(
+            Op::Blend,
+            Operands { other: Some(other), table: Some(weight), run, ..Default::default() },
+            self.elem(),
+        )
+    }
+
+    /// `self` `[frames, .., channels]` plus row f of `rows` `[frames, channels]` everywhere in frame f; leading axes of
+    /// `self` that multiply to the rows' count will do.
+    pub fn add_per_frame(&self, rows: &Tensor) -> Result<Tensor> {
+        let channels = self.last_dim();
+        if rows.last_dim() != channels {
+            return Err(
+                Problem::new("add_per_frame", format!("rows of {channels}"), format!("{:?}", rows.shape())).shape()
+            );
+        }
+        let run = self.run_of("add_per_frame", rows.len() / channels.max(1))?;
+        let rows = rows.cast(Elem::F32)?;
+        self.pointwise(Op::AddRows, Operands { table: Some(&rows), run, channels, ..Default::default() }, self.elem())
+    }
+
+    /// The same values stored as `elem`, f32 or f16.
+    pub fn cast(&self, elem: Elem) -> Result<Tensor> {
+        if elem == self.elem() {
+            return Ok(self.clone());
+        }
+        self.pointwise(Op::Copy, Operands::default(), elem)
+    }
+
+    fn run_of(&self, what: &str, parts: usize) -> Result<usize> {
+        if parts == 0 || !self.len().is_multiple_of(parts) {
+            let found = format!("{parts}");
+            return Err(Problem::new(what, format!("as many values as divide {:?}", self.shape()), found).shape());
+        }
+        Ok((self.len() / parts).max(1))
+    }
+
+    fn pointwise(&self, op: Op, operands: Operands<'_>, elem: Elem) -> Result<Tensor> {
+        let y = Tensor::empty(self.gpu(), self.shape(), elem)?;
+        let constants = [
+            FLAT,
+            ("OP", op as u32),
+            ("OTHER", u32::from(operands.other.is_some())),
+            ("TABLE", u32::from(operands.table.is_some())),
+            ("VECTOR", u32::from(operands.channels.is_multiple_of(4))),
+        ];
+        let mut all = vec![self, &y];
+        all.extend(operands.other);
+        for range in quad_ranges(&all)? {
+            let (x_part, y_part) = (self.quads(&range)?, y.quads(&range)?);
+            let other = operands.other.map(|other| other.quads(&range)).transpose()?;
+            let mut tensors = vec![&x_part];
+            tensors.extend(other.as_ref());
+            tensors.extend(operands.table);
+            tensors.push(&y_part);
+            Call {
+                kernel: &KERNEL,
+                constants: &constants,
+                params: Params {
+                    count: range.len() as u32,
+                    first: range.start as u32,
+                    run: operands.run as u32,
+                    channels: operands.channels as u32,
+                    a: operands.a,
+                    b: operands.b,
+                },
+                tensors: &tensors,
+                groups: range.len().div_ceil(FLAT.1 as usize),
+                flops: 4.0 * range.len() as f64,
+                site: None,
+            }
+            .record()?;
+        }
+        Ok(y)
+    }
+
+    /// First half of the channels times gelu of the second: `[.., 2 * channels]` → `[.., channels]`.
+    pub fn geglu(&self) -> Result<Tensor> {
+        let wide = self.last_dim();
+        if !wide.is_multiple_of(2) {
+            return Err(Problem::new("geglu", "an even number of channels", wide.to_string()).shape());
+        }
+        let (channels, rows) = (wide / 2, self.len() / wide.max(1));
+        let mut shape = self.shape().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = channels;
+        }
+        let y = Tensor::empty(self.gpu(), &shape, self.elem())?;
+        for range in row_ranges("geglu", rows, &[self, &y])? {
+            let y_part = y.rows(rows, &range)?;
+            Call {
+                kernel: &GEGLU,
+                constants: &[FLAT, ("VECTOR", u32::from(channels.is_multiple_of(4)))],
+                params: [y_part.len() as u32, channels as u32],
+                tensors: &[&self.rows(rows, &range)?, &y_part],
+                groups: y_part.len().div_ceil(4 * FLAT.1 as usize),
+                flops: 16.0 * y_part.len() as f64,
+                site: None,
+            }
+            .record()?;
+        }
+        Ok(y)
+    }
+}
