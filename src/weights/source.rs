@@ -1,0 +1,84 @@
+//! Where tensors come from: a file, a formula, or several of them one over the other.
+
+use crate::Result;
+use safetensors::Dtype;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Named tensors whose values are read one at a time.
+pub trait Source: Send + Sync {
+    /// Element type and shape of `name`; None when there is no such tensor.
+    fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)>;
+
+    fn names(&self) -> Vec<String>;
+
+    /// The values of `name`: little-endian, row-major, with no promise of alignment.
+    fn read(&self, name: &str) -> Result<Cow<'_, [u8]>>;
+
+    fn metadata(&self, _key: &str) -> Option<&str> {
+        None
+    }
+
+    /// An error once what lies behind the source is no longer what was opened.
+    fn unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The file, for messages.
+    fn origin(&self) -> String {
+        "these weights".to_owned()
+    }
+}
+
+/// Several sources in one: the first that has a tensor or a metadata key answers for it. Each shows the names that
+/// start with its prefix, without it.
+pub struct Layers(Vec<(Arc<dyn Source>, String)>);
+
+impl Layers {
+    pub fn new(layers: Vec<(Arc<dyn Source>, String)>) -> Self {
+        Self(layers)
+    }
+
+    fn find(&self, name: &str) -> Option<(&dyn Source, String, (Dtype, Vec<usize>))> {
+        self.0.iter().find_map(|(source, prefix)| {
+            let inner = format!("{prefix}{name}");
+            source.entry(&inner).map(|entry| (source.as_ref(), inner, entry))
+        })
+    }
+}
+
+impl Source for Layers {
+    fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
+        self.find(name).map(|(_, _, entry)| entry)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (source, prefix) in &self.0 {
+            names
+                .extend(source.names().iter().filter_map(|name| name.strip_prefix(prefix.as_str())).map(str::to_owned));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn read(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        match self.find(name) {
+            Some((source, inner, _)) => source.read(&inner),
+            None => Err(crate::Problem::new(name, "a tensor", "none of this name").weights()),
+        }
+    }
+
+    fn metadata(&self, key: &str) -> Option<&str> {
+        self.0.iter().find_map(|(source, _)| source.metadata(key))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.0.iter().try_for_each(|(source, _)| source.unchanged())
+    }
+
+    fn origin(&self) -> String {
+        self.0.first().map_or_else(|| "no weights".to_owned(), |(source, _)| source.origin())
+    }
+}
