@@ -66,6 +66,7 @@ pub struct Expanded {
 }
 
 const INCLUDES: &[(&str, &str)] = &[
+    ("attention", include_str!("../../kernels/common/attention.wgsl")),
     ("gelu", include_str!("../../kernels/common/gelu.wgsl")),
     ("gemm", include_str!("../../kernels/common/gemm.wgsl")),
     ("reduce", include_str!("../../kernels/common/reduce.wgsl")),

@@ -1,12 +1,14 @@
 //! Operations on tensors: one file each, written as `impl Tensor`. Each checks shapes, picks a variant of its kernel,
 //! splits what does not fit one binding, and records its dispatches.
 
+mod attention;
 mod gemm;
 mod group_norm;
 mod layer_norm;
 mod layout;
 mod pointwise;
 
+pub use attention::{Attend, Bias, Rows};
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 /// Every kernel; portability tests and `viseme bench` walk this list.
 pub const KERNELS: &[&Kernel] = &[
+    &attention::KERNEL,
     &layout::CONCAT,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,

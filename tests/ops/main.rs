@@ -1,5 +1,6 @@
 //! Each kernel against a plain loop over awkward sizes, in f64 inside. One module per kernel.
 
+mod attention;
 mod gemm;
 mod layer_norm;
 mod portability;
