@@ -19,16 +19,16 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let channels = params.channels;
 #if VECTOR
     let row = at / (channels / 4u);
-    let from = at + row * (channels / 4u);
-    y_set4(at, x_at4(from) * gelu(x_at4(from + channels / 4u)));
+    let source = at + row * (channels / 4u);
+    y_set4(at, x_at4(source) * gelu(x_at4(source + channels / 4u)));
 #else
     var value = vec4<f32>();
     var gate = vec4<f32>();
     for (var j = 0u; j < 4u; j++) {
         let i = min(at * 4u + j, params.count - 1u);
-        let from = i + (i / channels) * channels;
-        value[j] = x_at(from);
-        gate[j] = x_at(from + channels);
+        let source = i + (i / channels) * channels;
+        value[j] = x_at(source);
+        gate[j] = x_at(source + channels);
     }
     y_set4(at, value * gelu(gate));
 #end

@@ -5,6 +5,8 @@ pub mod diffusion;
 mod error;
 pub mod face;
 pub mod gpu;
+pub mod models;
+pub mod nn;
 pub mod ops;
 pub mod pipelines;
 pub mod tensor;

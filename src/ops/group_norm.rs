@@ -90,7 +90,9 @@ impl Tensor {
     /// Mean and 1 / sqrt(var + eps) as `[samples, groups, 4]`.
     fn statistics(&self, samples: usize, positions: usize, groups: usize, eps: f32, vector: u32) -> Result<Tensor> {
         let channels = self.last_dim();
-        let block = (BLOCK_VALUES * groups / channels).clamp(1, positions.max(1));
+        let limit = self.gpu().capabilities().max_binding_bytes as usize;
+        let fitting = (limit / (channels * self.elem().size())).max(1);
+        let block = (BLOCK_VALUES * groups / channels).clamp(1, positions.max(1)).min(fitting);
         let blocks = positions.div_ceil(block);
         let partial = Tensor::empty(self.gpu(), &[samples * blocks, groups, 4], Elem::F32)?;
         let mut constants = reduction_constants(self.gpu());
