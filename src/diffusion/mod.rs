@@ -1,3 +1,10 @@
-//! Diffusion without a network: what the samplers step through.
+//! Diffusion without a network: noise levels, preconditioning, guidance and samplers.
 
+mod denoiser;
+mod guidance;
+mod sampler;
 pub mod schedule;
+
+pub use denoiser::Denoiser;
+pub use guidance::{AUDIO_SCALE, Branch, Guidance, REFERENCE_SCALE};
+pub use sampler::{Churn, Sampler};

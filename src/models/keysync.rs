@@ -45,7 +45,12 @@ impl ClipUnet {
         };
         if mask.shape()[1..3] != [height, width] || channels != 2 * mask.last_dim() || frames < 2 {
             let found = format!("{:?} over {frames} frames", latents.shape());
-            let expected = format!("[clips, {}, {}, {}] over 2 or more frames", mask.shape()[1], mask.shape()[2], 2 * mask.last_dim());
+            let expected = format!(
+                "[clips, {}, {}, {}] over 2 or more frames",
+                mask.shape()[1],
+                mask.shape()[2],
+                2 * mask.last_dim()
+            );
             return Err(Problem::new("interpolation latents", expected, found).shape());
         }
         let first = latents.slice_channels(0, channels / 2)?;

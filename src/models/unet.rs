@@ -7,7 +7,8 @@
 //! over a whole clip; the mixer's weight counts for the SPATIAL branch; the frame embedding enters the temporal branch only.
 
 use crate::nn::{
-    Conv2d, CrossAttention, FeedForward, GroupNorm, LayerNorm, Linear, Loader, Over, SelfAttention, Trace, sinusoidal_embedding,
+    Conv2d, CrossAttention, FeedForward, GroupNorm, LayerNorm, Linear, Loader, Over, SelfAttention, Trace,
+    sinusoidal_embedding,
 };
 use crate::ops::Activation;
 use crate::tensor::Tensor;
@@ -108,7 +109,10 @@ impl VideoUnet {
                 Linear::load(&l.at("time_embed.0"), emb, model_channels)?,
                 Linear::load(&l.at("time_embed.2"), emb, emb)?,
             ],
-            label_emb: [Linear::load(&l.at("label_emb.0.0"), emb, label)?, Linear::load(&l.at("label_emb.0.2"), emb, emb)?],
+            label_emb: [
+                Linear::load(&l.at("label_emb.0.0"), emb, label)?,
+                Linear::load(&l.at("label_emb.0.2"), emb, emb)?,
+            ],
             input_conv: Conv2d::load(&l.at("input_blocks.0.0"), model_channels, in_channels, 3)?,
             input_blocks,
             middle,
@@ -133,8 +137,7 @@ impl VideoUnet {
         trace.note("time_embed", &time);
         trace.note("label_emb", &label);
         let silu_emb = time.add(&label)?.silu()?;
-        let conditioning =
-            Conditioning { silu_emb: &silu_emb, context: inputs.context, image_only: inputs.image_only };
+        let conditioning = Conditioning { silu_emb: &silu_emb, context: inputs.context, image_only: inputs.image_only };
 
         let x = x.reshape(&[clips * frames, height, width, x.last_dim()])?;
         let mut h = as_clips(self.input_conv.forward(&x)?, clips)?;
@@ -180,7 +183,8 @@ impl Stage {
         let outputs = l.dim("0.in_layers.2.weight", 0, *channels);
         let block = VideoResBlock::load(&l.at("0"), *channels + skip, outputs)?;
         *channels = outputs;
-        let attention = l.has("1.norm").then(|| SpatialVideoTransformer::load(&l.at("1"), outputs, config)).transpose()?;
+        let attention =
+            l.has("1.norm").then(|| SpatialVideoTransformer::load(&l.at("1"), outputs, config)).transpose()?;
         let resample = ["1.conv", "2.conv"].into_iter().find(|name| l.has(name));
         let resample = resample.map(|name| Ok(Conv2d::load(&l.at(name), outputs, outputs, 3)?.upsampled()));
         Ok(Self { block: Some(block), attention, resample: resample.transpose()? })
@@ -243,7 +247,8 @@ impl VideoResBlock {
     /// `x` `[clips, frames, height, width, inputs]` → `[clips, frames, height, width, outputs]`.
     pub fn forward(&self, x: &Tensor, conditioning: Conditioning<'_>, trace: &mut Trace) -> Result<Tensor> {
         let spatial = self.spatial.forward(x, conditioning.silu_emb, trace)?;
-        let temporal = trace.within("temporal", |trace| self.temporal.forward(&spatial, conditioning.silu_emb, trace))?;
+        let temporal =
+            trace.within("temporal", |trace| self.temporal.forward(&spatial, conditioning.silu_emb, trace))?;
         trace.note("time_stack", &temporal);
         self.time_mixer.forward(&spatial, &temporal, conditioning.image_only)
     }
@@ -283,7 +288,9 @@ impl ResBlock {
             emb_proj: Linear::load(&l.at("emb_layers.1"), outputs, emb)?,
             out_norm: GroupNorm::load(&l.at("out_layers.0"), 32, outputs, 1e-5)?,
             out_conv: conv("out_layers.3", outputs)?,
-            skip: (inputs != outputs).then(|| Conv2d::load(&l.at("skip_connection"), outputs, inputs, 1)).transpose()?,
+            skip: (inputs != outputs)
+                .then(|| Conv2d::load(&l.at("skip_connection"), outputs, inputs, 1))
+                .transpose()?,
         })
     }
 

@@ -130,7 +130,10 @@ impl Encoder {
             ),
             norm_out: GroupNorm::load(&e.at(names.norm_out()), 32, channels, 1e-6)?,
             conv_out: Conv2d::load(&e.at("conv_out"), moments, channels, 3)?,
-            quant_conv: l.has("quant_conv").then(|| Conv2d::load(&l.at("quant_conv"), moments, moments, 1)).transpose()?,
+            quant_conv: l
+                .has("quant_conv")
+                .then(|| Conv2d::load(&l.at("quant_conv"), moments, moments, 1))
+                .transpose()?,
         })
     }
 
@@ -139,7 +142,12 @@ impl Encoder {
         let [frames, height, width, _] = x.dims("encoder input")?;
         let factor = 1 << self.down.iter().filter(|(_, resample)| resample.is_some()).count();
         if height % factor != 0 || width % factor != 0 {
-            return Err(Problem::new("encoder input", format!("sides divisible by {factor}"), format!("{height}x{width}")).shape());
+            return Err(Problem::new(
+                "encoder input",
+                format!("sides divisible by {factor}"),
+                format!("{height}x{width}"),
+            )
+            .shape());
         }
         let mut h = self.conv_in.forward(x)?;
         for (blocks, resample) in &self.down {
@@ -343,7 +351,8 @@ struct MidAttention {
 impl MidAttention {
     fn load(l: &Loader, channels: usize) -> Result<Self> {
         let hub = l.has("to_q");
-        let names = if hub { ["group_norm", "to_q", "to_k", "to_v", "to_out.0"] } else { ["norm", "q", "k", "v", "proj_out"] };
+        let names =
+            if hub { ["group_norm", "to_q", "to_k", "to_v", "to_out.0"] } else { ["norm", "q", "k", "v", "proj_out"] };
         // The training code's projections are 1x1 convolutions.
         let linear = |name: &str| -> Result<Linear> {
             let at = l.at(name);

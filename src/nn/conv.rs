@@ -80,11 +80,15 @@ impl Conv2d {
         let [_, height, width, _] = x.dims("conv input")?;
         let [kernel_height, kernel_width] = self.weight.shape().kernel;
         let scale = if self.upsample { 2 } else { 1 };
-        let size = |n: usize, pad: usize, k: usize| (n * scale + pad).checked_sub(k).map_or(0, |room| room / self.stride + 1);
+        let size =
+            |n: usize, pad: usize, k: usize| (n * scale + pad).checked_sub(k).map_or(0, |room| room / self.stride + 1);
         let geometry = Geometry {
             stride: self.stride,
             pad: [self.pad[0], self.pad[1]],
-            out: [size(height, self.pad[0] + self.pad[2], kernel_height), size(width, self.pad[1] + self.pad[3], kernel_width)],
+            out: [
+                size(height, self.pad[0] + self.pad[2], kernel_height),
+                size(width, self.pad[1] + self.pad[3], kernel_width),
+            ],
             upsample: self.upsample,
         };
         x.conv2d(&self.weight, geometry, Epilogue { bias: self.bias.as_ref(), ..epilogue })

@@ -7,9 +7,11 @@ mod group_norm;
 mod layer_norm;
 mod layout;
 mod pointwise;
+mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
+pub use sampling::Inpaint;
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
 use crate::tensor::Tensor;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 pub const KERNELS: &[&Kernel] = &[
     &attention::KERNEL,
     &layout::CONCAT,
+    &sampling::DENOISE,
+    &sampling::STEP,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,
     &gemm::TILED,
