@@ -8,6 +8,7 @@ pub mod gpu;
 pub mod ops;
 pub mod pipelines;
 pub mod tensor;
+pub mod verify;
 pub mod weights;
 
 pub use error::{Error, Problem, Result};
