@@ -10,6 +10,7 @@ pub mod nn;
 pub mod ops;
 pub mod pipelines;
 pub mod tensor;
+pub mod verify;
 pub mod weights;
 
 pub use error::{Error, Problem, Result};

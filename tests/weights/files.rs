@@ -1,6 +1,6 @@
 //! Reading safetensors: what loads, and what every kind of damage says.
 
-use crate::{Stored, folder, golden, safetensors, with_header, write};
+use crate::{Stored, folder, published, safetensors, with_header, write};
 use half::{bf16, f16};
 use std::borrow::Cow;
 use viseme::weights::{Dtype, Source, Values, Weights};
@@ -305,7 +305,7 @@ fn any_source_serves_and_a_short_one_is_caught() {
 
 #[test]
 fn every_published_name_is_found() {
-    let Some(path) = golden("keysync_full_names.json") else { return };
+    let Some(path) = published("keysync_full_names.json") else { return };
     let text = std::fs::read_to_string(path).expect("the list of names");
     let lists: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("JSON");
     struct Names(serde_json::Value);

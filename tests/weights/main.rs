@@ -1,6 +1,8 @@
 //! Weights from files and by formula, conversion of checkpoints, golden files. None of it needs a device.
 
 mod files;
+mod formula;
+mod golden;
 
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -46,7 +48,7 @@ pub fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
 }
 
 /// A file of the golden folder that `VISEME_GOLDEN` names; None, said aloud, without it.
-pub fn golden(name: &str) -> Option<PathBuf> {
+pub fn published(name: &str) -> Option<PathBuf> {
     match std::env::var_os("VISEME_GOLDEN") {
         Some(folder) => Some(Path::new(&folder).join(name)),
         None => {
