@@ -177,7 +177,9 @@ impl Encoder {
 /// Latents to pixels, with temporal layers along the frames of each call.
 pub struct Decoder {
     conv_in: Conv2d,
-    middle: (VideoResBlock, MidAttention, VideoResBlock),
+    middle: VideoResBlock,
+    /// Attention and a second block; diffusers leaves out both when its blocks have one layer.
+    attended: Option<(MidAttention, VideoResBlock)>,
     up: Vec<(Vec<VideoResBlock>, Option<Conv2d>)>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
@@ -192,11 +194,14 @@ impl Decoder {
         let mut channels = d.dim("conv_in.weight", 0, 512);
         let conv_in = Conv2d::load(&d.at("conv_in"), channels, d.dim("conv_in.weight", 1, 4), 3)?;
         let [first, attention, second] = names.middle();
-        let middle = (
-            VideoResBlock::load(&d.at(first), channels, channels)?,
-            MidAttention::load(&d.at(attention), channels)?,
-            VideoResBlock::load(&d.at(second), channels, channels)?,
-        );
+        let middle = VideoResBlock::load(&d.at(first), channels, channels)?;
+        let attended = (names == Names::Training || d.has(second)).then(|| {
+            Ok((
+                MidAttention::load(&d.at(attention), channels)?,
+                VideoResBlock::load(&d.at(second), channels, channels)?,
+            ))
+        });
+        let attended = attended.transpose()?;
         let levels = count(&d, |index| match names {
             Names::Hub => format!("up_blocks.{index}"),
             Names::Training => format!("up.{index}"),
@@ -213,6 +218,7 @@ impl Decoder {
         Ok(Self {
             conv_in,
             middle,
+            attended,
             up,
             norm_out: GroupNorm::load(&d.at(names.norm_out()), 32, channels, 1e-6)?,
             conv_out: Conv2d::load(&d.at("conv_out"), pixels, channels, 3)?,
@@ -226,10 +232,11 @@ impl Decoder {
         let [frames, ..] = z.dims::<4>("decoder input")?;
         let mut h = self.conv_in.forward(z)?;
         trace.note("decoder.conv_in", &h);
-        h = self.middle.0.forward(&h)?;
+        h = self.middle.forward(&h)?;
         trace.note("decoder.mid.block_1", &h);
-        h = self.middle.1.forward(&h)?;
-        h = self.middle.2.forward(&h)?;
+        if let Some((attention, second)) = &self.attended {
+            h = second.forward(&attention.forward(&h)?)?;
+        }
         trace.note("decoder.mid_block", &h);
         for (blocks, resample) in &self.up {
             for block in blocks {

@@ -22,6 +22,11 @@ impl Loader {
         Self { weights: self.weights.at(name), ..self.clone() }
     }
 
+    /// The same place, with matrices stored as `weight_elem`.
+    pub fn with_weight_elem(&self, weight_elem: Elem) -> Self {
+        Self { weight_elem, ..self.clone() }
+    }
+
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }

@@ -2,3 +2,4 @@
 
 pub mod resume;
 pub mod segments;
+pub mod stage;

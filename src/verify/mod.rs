@@ -1,4 +1,65 @@
-//! Golden files: reading them, the weights that they ask for, comparing results with them.
+//! Golden files: reading them, the weights that they ask for, running the case that each holds and comparing.
 
+mod blocks;
+mod checker;
 pub mod formula;
 pub mod golden;
+mod sampling;
+mod unet;
+mod vae;
+
+pub use checker::{Checker, Row};
+
+use crate::gpu::{Elem, Gpu};
+use crate::{Problem, Result};
+use golden::Golden;
+use std::path::Path;
+
+/// What a golden file can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    UnetKeyframe,
+    UnetInterpolation,
+    Blocks,
+    SamplingKeyframes,
+    SamplingInterpolation,
+    VaeHub,
+    VaeSgm,
+}
+
+impl Case {
+    const ALL: [(&'static str, Case); 7] = [
+        ("unet_keyframe", Case::UnetKeyframe),
+        ("unet_interpolation", Case::UnetInterpolation),
+        ("blocks", Case::Blocks),
+        ("sampling_keyframes", Case::SamplingKeyframes),
+        ("sampling_interpolation", Case::SamplingInterpolation),
+        ("vae_hub", Case::VaeHub),
+        ("vae_sgm", Case::VaeSgm),
+    ];
+
+    /// The case of this name; None for one that this version does not know.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, case)| *case)
+    }
+}
+
+/// Runs the case in the golden file at `path`, activations and weights stored as `elem`; `row` sees each comparison.
+/// Errors: an unreadable file or an unknown case; rows past their bars are no error here but say so themselves.
+pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> Result<Vec<Row>> {
+    let golden = Golden::open(path)?;
+    let case = Case::named(&golden.case).ok_or_else(|| {
+        let known: Vec<&str> = Case::ALL.iter().map(|(name, _)| *name).collect();
+        Problem::new(path.display().to_string(), format!("one of the cases {}", known.join(", ")), golden.case.clone())
+            .input()
+    })?;
+    let mut checker = Checker::new(gpu, &golden, elem, row);
+    match case {
+        Case::UnetKeyframe | Case::UnetInterpolation => unet::check(&mut checker)?,
+        Case::Blocks => blocks::check(&mut checker)?,
+        Case::SamplingKeyframes => sampling::check_keyframes(&mut checker)?,
+        Case::SamplingInterpolation => sampling::check_interpolation(&mut checker)?,
+        Case::VaeHub | Case::VaeSgm => vae::check(&mut checker)?,
+    }
+    Ok(checker.into_rows())
+}

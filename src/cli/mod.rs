@@ -1,0 +1,84 @@
+//! Arguments to typed options, progress and exit codes; nothing here that a library caller would miss.
+
+mod devices;
+mod verify;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+use viseme::gpu::{Elem, Gpu, parse_size};
+
+/// Talking-face generation on any GPU: hand-written WGSL kernels, no Python, no CUDA.
+#[derive(Parser)]
+#[command(version, propagate_version = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input, 4 weights, 5 GPU, 6 out of memory, \
+7 output cannot be written, 8 ffmpeg missing or failed, 130 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run golden files and compare: does this GPU compute right?
+    Verify(verify::Options),
+    /// List the GPUs that viseme can use, and what they can do.
+    Devices(devices::Options),
+}
+
+/// Which device to use and how.
+#[derive(Args)]
+struct DeviceOptions {
+    /// Part of a device's name, or its number in `viseme devices` [default: the best one]
+    #[arg(long, env = "VISEME_ADAPTER", value_name = "NAME")]
+    adapter: Option<String>,
+    /// Most GPU memory to use, such as 8G
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| parse_size(text).map_err(|e| e.to_string()))]
+    vram: Option<u64>,
+}
+
+impl DeviceOptions {
+    fn open(&self) -> viseme::Result<Gpu> {
+        let gpu = Gpu::new(self.adapter.as_deref())?;
+        gpu.set_budget(self.vram);
+        Ok(gpu)
+    }
+}
+
+/// How numbers are stored on the device; sums are always f32.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    F16,
+    F32,
+}
+
+impl Precision {
+    fn elem(self) -> Elem {
+        match self {
+            Precision::F16 => Elem::F16,
+            Precision::F32 => Elem::F32,
+        }
+    }
+}
+
+/// Runs the command line; errors go to stderr in one line and decide the exit code.
+pub fn run() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_max_level(tracing::Level::WARN)
+        .init();
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Verify(options) => verify::run(&options),
+        Command::Devices(options) => devices::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("viseme: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

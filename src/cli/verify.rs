@@ -1,0 +1,84 @@
+use super::{DeviceOptions, Precision};
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+use viseme::verify::{Row, verify};
+use viseme::{Error, Problem};
+
+/// A golden file holds inputs and outputs of a reference run; the network is built from the weights in it.
+#[derive(Args)]
+pub struct Options {
+    /// Golden files (.safetensors, .json)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Storage of weights and activations; f16 has wider bars
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
+    #[command(flatten)]
+    device: DeviceOptions,
+    /// One JSON object a row instead of text
+    #[arg(long)]
+    json: bool,
+    /// Failures and the summary only
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub fn run(options: &Options) -> viseme::Result<()> {
+    let gpu = options.device.open()?;
+    if !options.json && !options.quiet {
+        println!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);
+    }
+    let (mut rows, mut failed) = (0, Vec::new());
+    for file in &options.files {
+        let start = Instant::now();
+        if !options.json && !options.quiet {
+            println!("{}", file.display());
+        }
+        let done =
+            verify(&gpu, file, options.precision.elem(), &mut |row| print(options, &file.display().to_string(), row))?;
+        rows += done.len();
+        failed.extend(done.iter().filter(|row| !row.passed()).map(|row| format!("{}: {}", file.display(), row.name)));
+        gpu.trim()?;
+        if !options.json && !options.quiet {
+            println!("  {} results in {:.1} s", done.len(), start.elapsed().as_secs_f64());
+        }
+    }
+    if !options.json {
+        println!("{} passed, {} failed", rows - failed.len(), failed.len());
+    }
+    match failed.first() {
+        None => Ok(()),
+        Some(first) => {
+            let found = format!("{} past it, first {first}", failed.len());
+            Err(Error::Check(Problem::new("verify", "every result within its bar", found)))
+        }
+    }
+}
+
+fn print(options: &Options, file: &str, row: &Row) {
+    let error = row.comparison.relative_l2;
+    if options.json {
+        let worst = row.comparison.worst;
+        let line = serde_json::json!({
+            "file": file, "name": row.name, "relative_l2": error, "bar": row.bar, "passed": row.passed(),
+            "worst": {"index": worst.index, "got": worst.got, "want": worst.want},
+        });
+        println!("{line}");
+    } else if !row.passed() {
+        let worst = row.comparison.worst;
+        println!(
+            "  FAILED {:<48} {error:.2e} > {:.0e}; worst at {}: got {} want {}",
+            row.name,
+            row.bar.unwrap_or(0.0),
+            worst.index,
+            worst.got,
+            worst.want
+        );
+    } else if !options.quiet {
+        match row.bar {
+            Some(bar) => println!("  {:<55} {error:.2e}  (bar {bar:.0e})", row.name),
+            None => println!("  {:<55} {error:.2e}", row.name),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Golden cases unet_keyframe and unet_interpolation: one call of the network, in one or more sets of sizes.
+
+use super::checker::Checker;
+use crate::models::keysync::ClipUnet;
+use crate::models::unet::Config;
+use crate::nn::Trace;
+use crate::{Problem, Result};
+
+const BAR: f64 = 1e-4;
+
+pub fn check(checker: &mut Checker<'_>) -> Result<()> {
+    let unet = load(checker)?;
+    let mut sets: Vec<String> = checker.golden.names_under("output.");
+    sets.retain(|name| name.ends_with(".y"));
+    if sets.is_empty() {
+        let path = checker.golden.path.display().to_string();
+        return Err(Problem::new(path, "tensors output.SET.y", "none").input());
+    }
+    for set in sets {
+        let set = set.trim_end_matches(".y");
+        let audio = checker.input(&format!("{set}.crossattn"))?;
+        let [clips, frames, _] = audio.dims("crossattn")?;
+        let x = checker.images(&format!("{set}.x"))?;
+        let [_, height, width, channels] = x.dims("x")?;
+        let x = x.reshape(&[clips, frames, height, width, channels])?;
+        let condition = unet.condition(&checker.images(&format!("{set}.concat"))?, frames)?;
+        let c_noise = checker.golden.input(&format!("{set}.c_noise"))?.to_f32();
+        let indicator = checker.golden.input(&format!("{set}.image_only_indicator"))?.to_f32();
+        let image_only: Vec<bool> = indicator.iter().map(|&v| v != 0.0).collect();
+        let mut trace = Trace::on();
+        let y = unet.forward(&x, &condition, &c_noise, &audio, Some(&image_only), &mut trace)?;
+        checker.compare_notes(&format!("{set}."), trace, BAR)?;
+        checker.compare_images(&format!("output.{set}.y"), &y, Some(BAR))?;
+    }
+    Ok(())
+}
+
+/// The network that the file's weights and config describe.
+pub fn load(checker: &Checker<'_>) -> Result<ClipUnet> {
+    let config = Config { head_dim: checker.setting("num_head_channels")? };
+    let weights = checker.golden.weights()?.at("model");
+    weights.checked(&[], false, |w| ClipUnet::load(&checker.loader(w), config, checker.elem))
+}
