@@ -114,7 +114,8 @@ impl Golden {
 
     /// The tensor of this full name.
     pub fn tensor(&self, name: &str) -> Result<Array> {
-        let Some((source, (dtype, shape))) = self.source(name) else {
+        let Some((source, (dtype, shape))) = self.source(name).and_then(|source| Some((source, source.entry(name)?)))
+        else {
             return Err(Problem::new(self.path.display().to_string(), name, "no such tensor").input());
         };
         let bytes = source.read(name)?;
@@ -220,12 +221,10 @@ impl Golden {
         Ok(self.path.with_file_name(plain_name(file)?))
     }
 
-    fn source(&self, name: &str) -> Option<(&dyn Source, (Dtype, Vec<usize>))> {
+    fn source(&self, name: &str) -> Option<&dyn Source> {
         let inputs = self.inputs.as_ref().filter(|_| name.starts_with("input."));
-        [self.tensors.as_ref(), inputs]
-            .into_iter()
-            .flatten()
-            .find_map(|source| source.entry(name).map(|entry| (source.as_ref(), entry)))
+        let sources = [self.tensors.as_ref(), inputs];
+        sources.into_iter().flatten().find(|source| source.entry(name).is_some()).map(AsRef::as_ref)
     }
 }
 

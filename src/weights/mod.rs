@@ -1,5 +1,7 @@
 //! Weights by their published names: looked up like a path, checked as a whole before any work starts.
 
+pub mod convert;
+mod pickle;
 mod plan;
 mod safetensors;
 mod source;
@@ -7,6 +9,7 @@ mod weight_norm;
 
 pub use self::safetensors::Safetensors;
 pub use ::safetensors::Dtype;
+pub use convert::{ConvertOptions, Report, convert};
 pub use plan::{Plan, Request};
 pub use source::{Layers, Source};
 

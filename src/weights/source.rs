@@ -39,17 +39,18 @@ impl Layers {
         Self(layers)
     }
 
-    fn find(&self, name: &str) -> Option<(&dyn Source, String, (Dtype, Vec<usize>))> {
+    /// The layer that has `name`, and what it calls it.
+    fn find(&self, name: &str) -> Option<(&dyn Source, String)> {
         self.0.iter().find_map(|(source, prefix)| {
             let inner = format!("{prefix}{name}");
-            source.entry(&inner).map(|entry| (source.as_ref(), inner, entry))
+            source.entry(&inner).map(|_| (source.as_ref(), inner))
         })
     }
 }
 
 impl Source for Layers {
     fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
-        self.find(name).map(|(_, _, entry)| entry)
+        self.find(name).and_then(|(source, inner)| source.entry(&inner))
     }
 
     fn names(&self) -> Vec<String> {
@@ -65,7 +66,7 @@ impl Source for Layers {
 
     fn read(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         match self.find(name) {
-            Some((source, inner, _)) => source.read(&inner),
+            Some((source, inner)) => source.read(&inner),
             None => Err(crate::Problem::new(name, "a tensor", "none of this name").weights()),
         }
     }

@@ -112,3 +112,19 @@ const LINES: [(&str, &[usize], [u32; 2], u64); 20] = [
     ("large.weight", &[401, 1031], [0xBCC4_EC3F, 0x3CE9_1402], 0x55E7_A36E_19FF_9BA2),
     ("embed.weight", &[9], [0x3F8B_2020, 0x3F66_93ED], 0x0000_0014_13C9_183A),
 ];
+
+/// A whole published network by formula, as golden 41 asks for it; said with its time, since every check at full size
+/// waits for it.
+#[test]
+#[ignore = "1.5 billion values: 8 s on two busy cores"]
+fn the_full_size_network_is_made_in_seconds() {
+    let Some(path) = crate::published("41_full_unet_keyframe.safetensors") else { return };
+    let w = viseme::verify::golden::Golden::open(&path).and_then(|golden| golden.weights()).expect("weights");
+    let start = std::time::Instant::now();
+    let mut elements = 0;
+    for name in w.names() {
+        elements += w.get(&name, &w.shape(&name).unwrap_or_default()).expect("made").len();
+    }
+    println!("{elements} values in {:.2?}", start.elapsed());
+    assert_eq!(elements, 1_524_950_762);
+}

@@ -1,5 +1,7 @@
 //! Weights from files and by formula, conversion of checkpoints, golden files. None of it needs a device.
 
+mod big;
+mod convert;
 mod files;
 mod formula;
 mod golden;
