@@ -172,7 +172,7 @@ mod tests {
     fn size_classes_waste_little() {
         for bytes in [1u64, 255, 256, 257, 4096, 4097, 100_000, 1 << 20, (1 << 20) + 1, 3_000_000_000] {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 256 == 0, "{bytes} -> {class}");
+            assert!(class >= bytes && class.is_multiple_of(256), "{bytes} -> {class}");
             assert!(class <= bytes + (bytes / 16).max(256), "{bytes} -> {class}");
         }
     }

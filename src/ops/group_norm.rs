@@ -55,7 +55,8 @@ impl Tensor {
         let channels = self.last_dim();
         weight.expect("group_norm weight", &[channels])?;
         bias.expect("group_norm bias", &[channels])?;
-        if groups == 0 || channels % groups != 0 || samples == 0 || self.len() % (samples * channels) != 0 {
+        let whole = samples > 0 && self.len().is_multiple_of(samples * channels);
+        if groups == 0 || !channels.is_multiple_of(groups) || !whole {
             let found = format!("{:?} in {samples} samples", self.shape());
             return Err(Problem::new("group_norm", format!("channels in {groups} groups"), found).shape());
         }
@@ -71,7 +72,7 @@ impl Tensor {
                 kernel: &APPLY,
                 constants: &[FLAT, ("VECTOR", vector), ("ACTIVATION", activation as u32)],
                 params: ApplyParams {
-                    count: range.len() as u32,
+                    count: y_part.len() as u32,
                     first: range.start as u32,
                     sample_size: (positions * channels) as u32,
                     channels: channels as u32,

@@ -134,7 +134,7 @@ impl Tensor {
                 kernel: &KERNEL,
                 constants: &constants,
                 params: Params {
-                    count: range.len() as u32,
+                    count: y_part.len() as u32,
                     first: range.start as u32,
                     run: operands.run as u32,
                     channels: operands.channels as u32,

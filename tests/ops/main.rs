@@ -2,7 +2,10 @@
 
 mod attention;
 mod gemm;
+mod group_norm;
 mod layer_norm;
+mod layout;
+mod pointwise;
 mod portability;
 
 use half::f16;
