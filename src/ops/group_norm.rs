@@ -1,4 +1,4 @@
-use super::{Activation, Call, FLAT, reduction_constants, row_ranges};
+use super::{Activation, Call, FLAT, piece, reduction_constants, row_ranges};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -59,6 +59,18 @@ impl Tensor {
         if groups == 0 || !channels.is_multiple_of(groups) || !whole {
             let found = format!("{:?} in {samples} samples", self.shape());
             return Err(Problem::new("group_norm", format!("channels in {groups} groups"), found).shape());
+        }
+        let limit = self.gpu().capabilities().max_binding_bytes as usize;
+        let fitting = limit / (groups * 16);
+        if fitting > 0 && fitting < samples {
+            // The statistics are bound whole.
+            let (y, size) = (self.empty_like()?, self.len() / samples);
+            for first in (0..samples).step_by(fitting) {
+                let count = fitting.min(samples - first);
+                let part = piece(self, first * size, &[count, size / channels, channels])?;
+                y.copy_in(first * size, &part.group_norm(count, groups, weight, bias, eps, activation)?)?;
+            }
+            return Ok(y);
         }
         let positions = self.len() / samples / channels;
         let vector = u32::from((channels / groups).is_multiple_of(4));
@@ -125,7 +137,7 @@ impl Tensor {
                 for index in 0..blocks {
                     let first = index * block;
                     let rows = block.min(positions - first);
-                    let x = super::piece(self, (sample * positions + first) * channels, &[rows, channels])?;
+                    let x = piece(self, (sample * positions + first) * channels, &[rows, channels])?;
                     let part = Tensor::empty(self.gpu(), &[groups, 4], Elem::F32)?;
                     record(&x, &part, 1, rows, 1)?;
                     partial.copy_in((sample * blocks + index) * groups * 4, &part)?;
