@@ -6,7 +6,8 @@ use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::ops::Range;
 
-pub(super) const KERNEL: Kernel = super::kernel!("attention");
+pub(super) const SUBGROUP: Kernel = super::kernel!("attention_subgroup");
+pub(super) const TILED: Kernel = super::kernel!("attention_tiled");
 
 /// softmax(q k^T * scale + gate * bias) v, per batch and head.
 pub struct Attend<'a> {
@@ -352,28 +353,38 @@ impl Attend<'_> {
             first: first.into(),
             last: last.into(),
         };
-        let groups4 = self.head_dim.div_ceil(4);
-        let lanes = (groups4 / 2).next_power_of_two().clamp(4, 32);
-        let rows = 128 / lanes;
-        let constants = [
-            ("DIM", self.head_dim as u32),
-            ("LANES", lanes as u32),
-            ("ROWS", rows as u32),
-            ("COLUMNS", groups4.div_ceil(lanes) as u32),
-            ("BIAS", self.bias.is_some().into()),
-            ("CARRY", state.is_some().into()),
-            ("VECTOR", self.vector().into()),
-        ];
+        let (kernel, tile, constants) = variant(windows[0].0.gpu(), self.head_dim, queries, keys);
+        let flags = [("BIAS", self.bias.is_some()), ("CARRY", state.is_some()), ("VECTOR", self.vector())];
+        let mut constants = constants.to_vec();
+        constants.extend(flags.map(|(name, holds)| (name, u32::from(holds))));
         let tensors: Vec<&Tensor> = windows.iter().map(|(window, _)| window).chain(state).collect();
         Call {
-            kernel: &KERNEL,
+            kernel,
             constants: &constants,
             params,
             tensors: &tensors,
-            groups: problems * queries.div_ceil(4 * rows),
+            groups: problems * queries.div_ceil(tile),
             flops: 4.0 * (problems * queries * keys * self.head_dim) as f64,
             site: None,
         }
         .record()
     }
+}
+
+/// The kernel for a head of `dim`, the queries of one of its workgroups, and its constants.
+fn variant(gpu: &Gpu, dim: usize, queries: usize, keys: usize) -> (&'static Kernel, usize, [(&'static str, u32); 5]) {
+    let capabilities = gpu.capabilities();
+    let groups = dim.div_ceil(4);
+    if capabilities.software && capabilities.subgroup_size == Some(8) {
+        let halves = if queries > 8 { 2 } else { 1 };
+        let parts = keys.div_ceil(8).next_power_of_two().min(if groups > 32 { 4 } else { 8 });
+        let per_chunk = groups.div_ceil(8).min(2);
+        let chunks = groups.div_ceil(8 * per_chunk);
+        let sizes = [("HALVES", halves), ("PARTS", parts), ("GROUPS", per_chunk), ("CHUNKS", chunks), ("DIM", dim)];
+        return (&SUBGROUP, 8 * halves, sizes.map(|(name, size)| (name, size as u32)));
+    }
+    let lanes = (groups / 2).next_power_of_two().clamp(4, 32);
+    let rows = 128 / lanes;
+    let sizes = [("LANES", lanes), ("ROWS", rows), ("COLUMNS", groups.div_ceil(lanes)), ("CHUNK", 4), ("DIM", dim)];
+    (&TILED, 4 * rows, sizes.map(|(name, size)| (name, size as u32)))
 }
