@@ -1,13 +1,13 @@
 // attention_subgroup: out = softmax(q k^T * scale + gate * bias) v per batch and head, where a subgroup is 8 lanes and
 //   loads are dear (software devices): scores and probabilities stay in registers and go round by broadcast and shuffle.
 //   Operands: common/attention.wgsl. Online softmax: Milakov and Gimelshein 2018.
-// Dispatch: one workgroup of 8, a subgroup, per (problem, tile of 8 HALVES queries), folded over x and y; no barrier.
-// Lane l holds queries 8u + l, u in 0..HALVES, keys 8j + l, j in 0..PARTS, of a block, and groups 8 (GROUPS h + g) + l,
+// Dispatch: one workgroup of 8, a subgroup, per (problem, tile of 8 TILES queries), folded over x and y; no barrier.
+// Lane l holds queries 8u + l, u in 0..TILES, keys 8j + l, j in 0..PARTS, of a block, and groups 8 (GROUPS h + g) + l,
 // h in 0..CHUNKS, g in 0..GROUPS, of every query's output.
-// Constants: DIM (of a head), HALVES, PARTS, CHUNKS, GROUPS (8 * CHUNKS * GROUPS >= DIM4); BIAS, CARRY, VECTOR.
+// Constants: DIM (of a head), TILES, PARTS, CHUNKS, GROUPS (8 * CHUNKS * GROUPS >= DIM4); BIAS, CARRY, VECTOR.
 #include attention
 
-const QUERIES = 8u * HALVES;
+const QUERIES = 8u * TILES;
 const KEYS = 8u * PARTS;
 
 fn most_of(value: f32) -> f32 {
@@ -30,11 +30,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let problem = group / tiles;
     let at = starts(problem);
     let query = group % tiles * QUERIES;
-#for u in 0..HALVES
+#for u in 0..TILES
     let q_start$u = at.q + min(query + 8u * $u + lane, params.queries - 1u) * params.q_token;
 #end
 
-#for u in 0..HALVES
+#for u in 0..TILES
 #for r in 0..8
     var most$u_$r = LOWEST;
     var sum$u_$r = 0.0;
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
 #end
 #if CARRY
     if params.first == 0u {
-#for u in 0..HALVES
+#for u in 0..TILES
 #for r in 0..8
         if query + 8u * $u + $r < params.queries {
             let start = (problem * params.queries + query + 8u * $u + $r) * (DIM4 + 1u);
@@ -65,7 +65,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
 #end
     for (var key = 0u; key < params.keys; key += KEYS) {
-#for u in 0..HALVES
+#for u in 0..TILES
 #for r in 0..8
 #for j in 0..PARTS
         var s$u_$r_$j = 0.0;
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
 #for j in 0..PARTS
             let k$j = k_row4(k_start$j, d);
 #end
-#for u in 0..HALVES
+#for u in 0..TILES
             let q$u = q_row4(q_start$u, d);
 #for r in 0..8
             {
@@ -95,7 +95,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
 #end
 #end
         }
-#for u in 0..HALVES
+#for u in 0..TILES
 #for r in 0..8
         {
             let row = min(query + 8u * $u + $r, params.queries - 1u);
@@ -128,7 +128,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             let v$j_$g = v_row4(v_start$j, min(8u * (GROUPS * $h + $g) + lane, DIM4 - 1u));
 #end
 #end
-#for u in 0..HALVES
+#for u in 0..TILES
 #for r in 0..8
             {
 #for j in 0..PARTS
@@ -145,7 +145,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         }
 #end
     }
-#for u in 0..HALVES
+#for u in 0..TILES
 #for r in 0..8
     {
         let row = query + 8u * $u + $r;

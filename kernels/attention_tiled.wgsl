@@ -3,9 +3,10 @@
 // Dispatch: one workgroup of 128 per (problem, tile of 4 ROWS queries), folded over x and y. Needs no subgroups and at
 // most 11 KiB of workgroup memory. Invocation (row, lane) of ROWS x LANES keeps, for queries row + ROWS r, r in 0..4,
 // the scores of keys lane + LANES j, j in 0..4, of a block, and groups lane + LANES c, c in 0..COLUMNS, of the output.
-// Constants: DIM (of a head), LANES and ROWS (LANES * ROWS = 128), COLUMNS = DIM4 / LANES rounded up, CHUNK; BIAS, CARRY, VECTOR.
+// Constants: DIM (of a head), LANES and ROWS (LANES * ROWS = 128), COLUMNS = DIM4 / LANES rounded up; BIAS, CARRY, VECTOR.
 #include attention
 
+const CHUNK = 4u;
 const QUERIES = 4u * ROWS;
 const KEYS = 4u * LANES;
 // CHUNK groups of four dimensions of q and k, then the block's probabilities [KEYS, ROWS], a query of the four in each component.

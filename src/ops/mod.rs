@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 /// Every kernel; portability tests and `viseme bench` walk this list.
 pub const KERNELS: &[&Kernel] = &[
+    &attention::FEW,
     &attention::SUBGROUP,
     &attention::TILED,
     &layout::CONCAT,
