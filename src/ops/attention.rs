@@ -6,7 +6,9 @@ use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::ops::Range;
 
-pub(super) const KERNEL: Kernel = super::kernel!("attention");
+pub(super) const FEW: Kernel = super::kernel!("attention_few");
+pub(super) const SUBGROUP: Kernel = super::kernel!("attention_subgroup");
+pub(super) const TILED: Kernel = super::kernel!("attention_tiled");
 
 /// softmax(q k^T * scale + gate * bias) v, per batch and head.
 pub struct Attend<'a> {
@@ -352,28 +354,50 @@ impl Attend<'_> {
             first: first.into(),
             last: last.into(),
         };
-        let groups4 = self.head_dim.div_ceil(4);
-        let lanes = (groups4 / 2).next_power_of_two().clamp(4, 32);
-        let rows = 128 / lanes;
-        let constants = [
-            ("DIM", self.head_dim as u32),
-            ("LANES", lanes as u32),
-            ("ROWS", rows as u32),
-            ("COLUMNS", groups4.div_ceil(lanes) as u32),
-            ("BIAS", self.bias.is_some().into()),
-            ("CARRY", state.is_some().into()),
-            ("VECTOR", self.vector().into()),
-        ];
+        let plan = plan(windows[0].0.gpu(), self.head_dim, problems, queries, keys);
+        let flags = [("BIAS", self.bias.is_some()), ("CARRY", state.is_some()), ("VECTOR", self.vector())];
+        let flags = flags.map(|(name, holds)| (name, usize::from(holds)));
+        let constants: Vec<_> = plan.constants.into_iter().chain([("DIM", self.head_dim)]).chain(flags).collect();
+        let constants: Vec<_> = constants.into_iter().map(|(name, value)| (name, value as u32)).collect();
         let tensors: Vec<&Tensor> = windows.iter().map(|(window, _)| window).chain(state).collect();
         Call {
-            kernel: &KERNEL,
+            kernel: plan.kernel,
             constants: &constants,
             params,
             tensors: &tensors,
-            groups: problems * queries.div_ceil(4 * rows),
+            groups: plan.groups,
             flops: 4.0 * (problems * queries * keys * self.head_dim) as f64,
             site: None,
         }
         .record()
+    }
+}
+
+/// A kernel and how it is started.
+struct Plan {
+    kernel: &'static Kernel,
+    groups: usize,
+    constants: Vec<(&'static str, usize)>,
+}
+
+/// The kernel for `problems` heads of `dim`, its workgroups and its sizes.
+fn plan(gpu: &Gpu, dim: usize, problems: usize, queries: usize, keys: usize) -> Plan {
+    let capabilities = gpu.capabilities();
+    let dim4 = dim.div_ceil(4);
+    if capabilities.software && capabilities.subgroup_size == Some(8) {
+        let wide = dim4 > 32;
+        let tiles = queries.div_ceil(8).min(if wide { 2 } else { 3 });
+        let parts = keys.div_ceil(8).next_power_of_two().min(if wide { 4 } else { 8 });
+        let groups = dim4.div_ceil(8).min(2);
+        let chunks = dim4.div_ceil(8 * groups);
+        let constants = vec![("TILES", tiles), ("PARTS", parts), ("GROUPS", groups), ("CHUNKS", chunks)];
+        Plan { kernel: &SUBGROUP, groups: problems * queries.div_ceil(8 * tiles), constants }
+    } else if keys <= 32 && dim4 <= 16 {
+        Plan { kernel: &FEW, groups: (problems * queries).div_ceil(64), constants: vec![("GROUPS", dim4)] }
+    } else {
+        let lanes = (dim4 / 2).next_power_of_two().clamp(4, 32);
+        let rows = 128 / lanes;
+        let constants = vec![("LANES", lanes), ("ROWS", rows), ("COLUMNS", dim4.div_ceil(lanes))];
+        Plan { kernel: &TILED, groups: problems * queries.div_ceil(4 * rows), constants }
     }
 }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 /// Every kernel; portability tests and `viseme bench` walk this list.
 pub const KERNELS: &[&Kernel] = &[
-    &attention::KERNEL,
+    &attention::FEW,
+    &attention::SUBGROUP,
+    &attention::TILED,
     &layout::CONCAT,
     &sampling::DENOISE,
     &sampling::STEP,

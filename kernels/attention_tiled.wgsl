@@ -1,4 +1,4 @@
-// attention: out = softmax(q k^T * scale + gate * bias) v per batch and head, scores never stored
+// attention_tiled: out = softmax(q k^T * scale + gate * bias) v per batch and head, scores never stored
 //   (online softmax: Milakov and Gimelshein 2018; tiles: Dao et al. 2022). Operands: common/attention.wgsl.
 // Dispatch: one workgroup of 128 per (problem, tile of 4 ROWS queries), folded over x and y. Needs no subgroups and at
 // most 11 KiB of workgroup memory. Invocation (row, lane) of ROWS x LANES keeps, for queries row + ROWS r, r in 0..4,
@@ -6,10 +6,10 @@
 // Constants: DIM (of a head), LANES and ROWS (LANES * ROWS = 128), COLUMNS = DIM4 / LANES rounded up; BIAS, CARRY, VECTOR.
 #include attention
 
+const CHUNK = 4u;
 const QUERIES = 4u * ROWS;
 const KEYS = 4u * LANES;
-const CHUNK = 4u;
-// Groups of four dimensions of q and k, then the block's probabilities [KEYS, ROWS], a query of the four in each component.
+// CHUNK groups of four dimensions of q and k, then the block's probabilities [KEYS, ROWS], a query of the four in each component.
 var<workgroup> tile: array<vec4<f32>, max(4u * 128u, (QUERIES + KEYS) * CHUNK)>;
 var<workgroup> partial: array<vec4<f32>, 128>;
 
