@@ -24,6 +24,7 @@ pub const KERNELS: &[&Kernel] = &[
     &layout::CONCAT,
     &sampling::DENOISE,
     &sampling::STEP,
+    &sampling::UPDATE,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,
     &gemm::TILED,

@@ -4,6 +4,7 @@ mod attention;
 mod gemm;
 mod layer_norm;
 mod portability;
+mod sampling;
 
 use half::f16;
 use std::sync::OnceLock;
