@@ -6,6 +6,7 @@ mod gemm;
 mod group_norm;
 mod layer_norm;
 mod layout;
+mod philox;
 mod pointwise;
 mod sampling;
 
@@ -25,6 +26,7 @@ pub const KERNELS: &[&Kernel] = &[
     &sampling::DENOISE,
     &sampling::STEP,
     &sampling::UPDATE,
+    &philox::KERNEL,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,
     &gemm::TILED,
