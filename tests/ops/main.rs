@@ -3,6 +3,7 @@
 mod attention;
 mod gemm;
 mod layer_norm;
+mod mask;
 mod philox;
 mod portability;
 mod sampling;
