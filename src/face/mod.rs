@@ -1,3 +1,4 @@
-//! Where the face is.
+//! Where the face is, and which part of it is generated.
 
 pub mod landmarks;
+pub mod mask;

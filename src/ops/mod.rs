@@ -6,11 +6,14 @@ mod gemm;
 mod group_norm;
 mod layer_norm;
 mod layout;
+mod mask;
+mod philox;
 mod pointwise;
 mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
+pub use mask::PixelBox;
 pub use sampling::Inpaint;
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
@@ -26,6 +29,8 @@ pub const KERNELS: &[&Kernel] = &[
     &layout::CONCAT,
     &sampling::DENOISE,
     &sampling::STEP,
+    &sampling::UPDATE,
+    &philox::KERNEL,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,
     &gemm::TILED,
@@ -33,6 +38,8 @@ pub const KERNELS: &[&Kernel] = &[
     &group_norm::MERGE,
     &group_norm::PARTIAL,
     &layer_norm::KERNEL,
+    &mask::DOWNSAMPLE,
+    &mask::RASTERISE,
     &pointwise::KERNEL,
     &layout::SLICE,
 ];

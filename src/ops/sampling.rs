@@ -1,12 +1,13 @@
 //! The arithmetic of a diffusion step on latents, all in f32.
 
-use super::{Call, FLAT, quad_ranges};
+use super::{Call, FLAT, quad_ranges, reduction_constants, row_ranges};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
 pub(super) const DENOISE: Kernel = super::kernel!("denoise");
 pub(super) const STEP: Kernel = super::kernel!("sampler_step");
+pub(super) const UPDATE: Kernel = super::kernel!("guidance_update");
 
 /// What stays as it is: `mask * latents + (1 - mask) * clean`.
 #[derive(Clone, Copy)]
@@ -35,6 +36,15 @@ struct StepParams {
     a: f32,
     b: f32,
     c: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct UpdateParams {
+    rows: u32,
+    width: u32,
+    threshold: f32,
+    eta: f32,
 }
 
 impl Tensor {
@@ -67,23 +77,39 @@ impl Tensor {
                 return Err(Problem::new("inpainting mask", expected, format!("{mask:?}")).shape());
             }
         }
+        // Latents are small beside every other tensor: where they fit a binding, all branches are cut as one.
+        let whole = self.size_bytes() <= self.gpu().capabilities().max_binding_bytes;
+        if let (false, Some(f)) = (whole, network)
+            && f.len() > self.len()
+        {
+            let branches = f.reshape(&[f.len() / self.len(), self.len()])?;
+            let parts = (0..branches.shape()[0]).map(|branch| {
+                self.denoise(Some(&branches.narrow_rows(branch, 1)?.reshape(self.shape())?), inpaint, [c_out, c_skip])
+            });
+            let parts = parts.collect::<Result<Vec<_>>>()?;
+            return Tensor::stack_rows(&parts.iter().collect::<Vec<_>>())?.reshape(f.shape());
+        }
         let y = Tensor::empty(self.gpu(), out.shape(), Elem::F32)?;
         let constants = [FLAT, ("NETWORK", u32::from(network.is_some())), ("MASK", u32::from(inpaint.is_some()))];
-        // Latents are small beside every other tensor: where one branch fits a binding, branches are cut apart, else all.
-        let whole = self.size_bytes() <= self.gpu().capabilities().max_binding_bytes;
-        for range in quad_ranges(&[out, &y])? {
-            let y_part = y.quads(&range)?;
-            let network = network.map(|f| f.quads(&range)).transpose()?;
-            let shift = if whole { 0 } else { (4 * range.start) % self.len() };
-            let local = |t: &Tensor, shift: usize, len: usize| {
-                if whole { Ok(t.clone()) } else { super::piece(t, shift, &[len]) }
+        let ranges: Vec<_> = if whole {
+            quad_ranges(&[out, &y])?.into_iter().map(|quads| 4 * quads.start..y.len().min(4 * quads.end)).collect()
+        } else {
+            let mut all = vec![self, &y];
+            all.extend(inpaint.map(|inpaint| inpaint.mask));
+            let pixels = row_ranges("denoise", self.len() / channels, &all)?;
+            pixels.into_iter().map(|pixels| channels * pixels.start..channels * pixels.end).collect()
+        };
+        for range in ranges {
+            let y_part = y.rows(y.len(), &range)?;
+            let network = network.map(|f| f.rows(f.len(), &range)).transpose()?;
+            let local = |t: &Tensor, per: usize| match whole {
+                true => Ok(t.clone()),
+                false => t.rows(t.len(), &(range.start / per..range.end / per)),
             };
-            let x = local(self, shift, y_part.len())?;
+            let x = local(self, 1)?;
             let inpaint = match inpaint {
                 None => None,
-                Some(Inpaint { mask, clean }) => {
-                    Some((local(clean, shift, y_part.len())?, local(mask, shift / channels, y_part.len() / channels)?))
-                }
+                Some(Inpaint { mask, clean }) => Some((local(clean, 1)?, local(mask, channels)?)),
             };
             let mut tensors = Vec::new();
             tensors.extend(network.as_ref());
@@ -97,14 +123,14 @@ impl Tensor {
                 constants: &constants,
                 params: DenoiseParams {
                     count: y_part.len() as u32,
-                    first: if whole { 4 * range.start as u32 } else { 0 },
+                    first: if whole { range.start as u32 } else { 0 },
                     period: x.len() as u32,
                     channels: channels as u32,
                     c_out,
                     c_skip,
                 },
                 tensors: &tensors,
-                groups: range.len().div_ceil(FLAT.1 as usize),
+                groups: range.len().div_ceil(4 * FLAT.1 as usize),
                 flops: 8.0 * y_part.len() as f64,
                 site: None,
             }
@@ -126,6 +152,36 @@ impl Tensor {
     /// `a self + b y + c z`.
     pub fn combine(&self, y: &Tensor, z: &Tensor, [a, b, c]: [f32; 3]) -> Result<Tensor> {
         self.sampler_step(2, y, Some(z), [a, b, c])
+    }
+
+    /// What normalised guidance adds to a prediction, for each of `rows` samples by itself: `self`, the difference of two
+    /// branches or its running average (`difference + momentum * average`, by [`Tensor::add_scaled`]), shortened to
+    /// `threshold` where it is longer, its component along `cond` multiplied by `eta`. Source: Sadat et al. 2024.
+    pub fn guidance_update(&self, cond: &Tensor, rows: usize, threshold: Option<f32>, eta: f32) -> Result<Tensor> {
+        cond.expect("guidance_update cond", self.shape())?;
+        if rows == 0 || !self.len().is_multiple_of(rows) {
+            return Err(Problem::new("guidance_update", format!("rows that divide {self:?}"), rows.to_string()).shape());
+        }
+        let y = self.empty_like()?;
+        for range in row_ranges("guidance_update", rows, &[self, cond, &y])? {
+            let (rows_here, width) = (range.len(), self.len() / rows);
+            Call {
+                kernel: &UPDATE,
+                constants: &reduction_constants(self.gpu()),
+                params: UpdateParams {
+                    rows: rows_here as u32,
+                    width: width as u32,
+                    threshold: threshold.unwrap_or(f32::MAX),
+                    eta,
+                },
+                tensors: &[&self.rows(rows, &range)?, &cond.rows(rows, &range)?, &y.rows(rows, &range)?],
+                groups: rows_here,
+                flops: 10.0 * (rows_here * width) as f64,
+                site: None,
+            }
+            .record()?;
+        }
+        Ok(y)
     }
 
     fn sampler_step(&self, op: u32, y: &Tensor, z: Option<&Tensor>, [a, b, c]: [f32; 3]) -> Result<Tensor> {

@@ -5,8 +5,11 @@ mod gemm;
 mod group_norm;
 mod layer_norm;
 mod layout;
+mod mask;
+mod philox;
 mod pointwise;
 mod portability;
+mod sampling;
 
 use half::f16;
 use std::sync::OnceLock;

@@ -1,0 +1,61 @@
+//! Golden files of the pixel operations: masks, resizing, merging.
+
+use safetensors::SafeTensors;
+use viseme::face::landmarks::Face;
+use viseme::face::mask::{LATENT_STEP, MaskKind, MaskRule};
+use viseme::gpu::Gpu;
+use viseme::tensor::Tensor;
+
+/// The file's bytes, or None, said once, without a folder of golden files.
+fn golden(name: &str) -> Option<Vec<u8>> {
+    let Some(folder) = std::env::var_os("VISEME_GOLDEN") else {
+        eprintln!("skipped {name}: VISEME_GOLDEN names no folder of golden files");
+        return None;
+    };
+    let path = std::path::Path::new(&folder).join(name);
+    Some(std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+#[test]
+fn masks_equal_golden_07() {
+    let Some(bytes) = golden("07_masks.safetensors") else { return };
+    let Ok(gpu) = Gpu::new(None) else { return };
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let faces: Vec<Face> = bytemuck::pod_collect_to_vec(file.tensor("input.landmarks").unwrap().data());
+    for (name, kind) in MaskKind::ALL {
+        let rule = MaskRule { kind, ..Default::default() };
+        let mask = rule.draw(&gpu, &faces, 512).unwrap();
+        let got = mask.to_f32().unwrap();
+        let packed = file.tensor(&format!("output.{name}.mask512_packbits")).unwrap();
+        for (frame, packed) in packed.data().chunks(512 * 512 / 8).enumerate() {
+            let bit = |i: usize| f32::from(packed[i / 8] >> (7 - i % 8) & 1);
+            let got = &got[frame * 512 * 512..][..512 * 512];
+            let wrong: Vec<usize> = (0..512 * 512).filter(|&i| got[i] != bit(i)).collect();
+            if kind == MaskKind::Face {
+                let inside = got.iter().sum::<f32>();
+                assert!((wrong.len() as f32) < 0.005 * inside, "face, frame {frame}: {} pixels differ", wrong.len());
+                for i in wrong {
+                    let touches = [i - 513, i - 512, i - 511, i - 1, i + 1, i + 511, i + 512, i + 513];
+                    assert!(
+                        touches.iter().any(|&j| bit(j) != bit(i)),
+                        "face, frame {frame}, pixel {i}: not on the edge"
+                    );
+                }
+            } else {
+                assert!(wrong.is_empty(), "{name}, frame {frame}: {} pixels differ, first {:?}", wrong.len(), wrong[0]);
+            }
+        }
+        let small = mask.downsample_mask(LATENT_STEP, None).unwrap().to_f32().unwrap();
+        let want = file.tensor(&format!("output.{name}.mask64")).unwrap();
+        let wrong = small.iter().zip(want.data()).filter(|(got, want)| **got != f32::from(**want)).count();
+        // Of the face's edge a few pixels may be picked.
+        assert!(wrong <= if kind == MaskKind::Face { 2 } else { 0 }, "{name} at 64: {wrong} differ");
+    }
+
+    let arms: Vec<f32> = file.tensor("input.mask_arms").unwrap().data().iter().map(|&v| f32::from(v)).collect();
+    let arms = Tensor::from_f32(&gpu, &[5, 64, 64, 1], &arms).unwrap();
+    let mask = MaskRule::default().draw(&gpu, &faces, 512).unwrap();
+    let got = mask.downsample_mask(LATENT_STEP, Some(&arms)).unwrap().to_f32().unwrap();
+    let want = file.tensor("output.box_minus_arms.mask64").unwrap();
+    assert!(got.iter().zip(want.data()).all(|(got, want)| *got == f32::from(*want)));
+}
