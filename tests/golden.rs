@@ -63,6 +63,8 @@ golden_tests! {
     sampling_interpolation: "05_sampling_interpolation.safetensors", F32;
     vae_hub: "08a_vae_diffusers_2level.safetensors", F32 F16;
     vae_sgm: "08c_vae_sgm.safetensors", F32 F16;
+    hubert: "09_hubert.safetensors", F32 F16;
+    wavlm: "10_wavlm.safetensors", F32 F16;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.
@@ -72,7 +74,14 @@ fn full_size() {
         eprintln!("skipped: full-size networks: VISEME_GOLDEN_FULL is not set");
         return;
     }
-    for file in ["41_full_unet_keyframe", "42_full_unet_interpolation", "43a_full_vae_hub", "43b_full_vae_sgm"] {
+    for file in [
+        "41_full_unet_keyframe",
+        "42_full_unet_interpolation",
+        "43a_full_vae_hub",
+        "43b_full_vae_sgm",
+        "44_full_hubert",
+        "45_full_wavlm",
+    ] {
         if let Some(path) = golden(&format!("{file}.safetensors")) {
             hold(&path, Elem::F32);
             gpu().unwrap().trim().unwrap();
@@ -102,4 +111,6 @@ fixture_tests! {
     sampling_interpolation: "sampling_interpolation.safetensors";
     vae_hub: "vae_hub.safetensors";
     vae_sgm: "vae_sgm.safetensors";
+    hubert: "hubert.safetensors";
+    wavlm: "wavlm.safetensors";
 }

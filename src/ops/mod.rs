@@ -9,6 +9,7 @@ mod layout;
 mod mask;
 mod philox;
 mod pointwise;
+mod relative;
 mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
@@ -42,6 +43,8 @@ pub const KERNELS: &[&Kernel] = &[
     &mask::RASTERISE,
     &pointwise::KERNEL,
     &layout::SLICE,
+    &relative::BIAS,
+    &relative::GATE,
 ];
 
 /// The kernel in kernels/`$name`.wgsl.

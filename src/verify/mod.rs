@@ -5,6 +5,7 @@ mod checker;
 pub mod formula;
 pub mod golden;
 mod sampling;
+mod speech;
 mod unet;
 mod vae;
 
@@ -25,10 +26,12 @@ pub enum Case {
     SamplingInterpolation,
     VaeHub,
     VaeSgm,
+    Hubert,
+    WavLm,
 }
 
 impl Case {
-    const ALL: [(&'static str, Case); 7] = [
+    const ALL: [(&'static str, Case); 9] = [
         ("unet_keyframe", Case::UnetKeyframe),
         ("unet_interpolation", Case::UnetInterpolation),
         ("blocks", Case::Blocks),
@@ -36,6 +39,8 @@ impl Case {
         ("sampling_interpolation", Case::SamplingInterpolation),
         ("vae_hub", Case::VaeHub),
         ("vae_sgm", Case::VaeSgm),
+        ("hubert", Case::Hubert),
+        ("wavlm", Case::WavLm),
     ];
 
     /// The case of this name; None for one that this version does not know.
@@ -60,6 +65,8 @@ pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> 
         Case::SamplingKeyframes => sampling::check_keyframes(&mut checker)?,
         Case::SamplingInterpolation => sampling::check_interpolation(&mut checker)?,
         Case::VaeHub | Case::VaeSgm => vae::check(&mut checker)?,
+        Case::Hubert => speech::check_hubert(&mut checker)?,
+        Case::WavLm => speech::check_wavlm(&mut checker)?,
     }
     Ok(checker.into_rows())
 }

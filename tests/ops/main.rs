@@ -9,6 +9,7 @@ mod mask;
 mod philox;
 mod pointwise;
 mod portability;
+mod relative;
 mod sampling;
 
 use half::f16;

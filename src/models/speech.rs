@@ -1,0 +1,180 @@
+//! What HuBERT, wav2vec2 and WavLM share. Sources: wav2vec 2.0 (Baevski et al. 2020) sec. 2; HuBERT (Hsu et al. 2021).
+//!
+//! 16 kHz samples → one vector per 20 ms: `n` samples give `(n - 400) / 320 + 1`.
+//!
+//! Traps: only the first convolution is normalised, each channel over the whole clip; the positional convolution is even, and
+//! its last output is dropped; layers normalise after their residuals.
+
+use crate::nn::{Conv2d, GroupNorm, LayerNorm, Linear, Loader, Trace};
+use crate::ops::{Activation, Attend, Bias, Rows, WeightShape};
+use crate::tensor::Tensor;
+use crate::{Problem, Result};
+
+const EPS: f32 = 1e-5;
+const STRIDES: [usize; 7] = [5, 2, 2, 2, 2, 2, 2];
+/// Samples that the first vector sees.
+pub const RECEPTIVE_FIELD: usize = 400;
+
+/// Seven convolutions from samples to features.
+pub struct FeatureExtractor {
+    convs: Vec<Conv2d>,
+    first_norm: GroupNorm,
+    channels: usize,
+}
+
+impl FeatureExtractor {
+    /// `conv` and `norm` are the names of a layer's convolution and of the first layer's norm.
+    pub fn load(l: &Loader, conv: fn(usize) -> String, norm: &str) -> Result<Self> {
+        let mut channels = 1;
+        let mut convs = Vec::new();
+        let mut first = 512;
+        for (index, stride) in STRIDES.into_iter().enumerate() {
+            let at = l.at(&conv(index));
+            let outputs = at.dim("weight", 0, 512);
+            let kernel = at.dim("weight", 2, [10, 3, 3, 3, 3, 2, 2][index]);
+            convs.push(Conv2d::load_1d(&at, outputs, channels, kernel, stride)?);
+            channels = outputs;
+            if index == 0 {
+                first = outputs;
+            }
+        }
+        let first_norm = GroupNorm::load(&l.at(norm), first, first, EPS)?;
+        Ok(Self { convs, first_norm, channels })
+    }
+
+    /// `samples` `[n]` → `[tokens, channels]`.
+    pub fn forward(&self, samples: &Tensor) -> Result<Tensor> {
+        if samples.len() < RECEPTIVE_FIELD {
+            let found = format!("{}", samples.len());
+            return Err(Problem::new("speech", format!("{RECEPTIVE_FIELD} samples or more"), found).input());
+        }
+        let mut h = samples.reshape(&[1, samples.len(), 1, 1])?;
+        for (index, conv) in self.convs.iter().enumerate() {
+            h = match index {
+                0 => self.first_norm.gelu(&conv.forward(&h)?, 1)?,
+                _ => conv.activated(&h, Activation::Gelu)?,
+            };
+        }
+        h.reshape(&[h.len() / self.channels, self.channels])
+    }
+
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+}
+
+/// A grouped convolution over 128 tokens whose output is added to them.
+pub struct PositionalConv {
+    conv: Conv2d,
+}
+
+impl PositionalConv {
+    /// `l` stands where the convolution's `weight_g`, `weight_v` (or any spelling of them) and `bias` lie.
+    pub fn load(l: &Loader, channels: usize) -> Result<Self> {
+        let published =
+            ["weight_v", "parametrizations.weight.original1", "weight"].into_iter().find_map(|v| l.shape(v));
+        let (group_channels, kernel) = match published.as_deref() {
+            Some(&[_, group_channels, kernel]) => (group_channels, kernel),
+            _ => (channels / 16, 128),
+        };
+        let shape = WeightShape {
+            columns: channels,
+            group_channels,
+            kernel: [kernel, 1],
+            groups: channels / group_channels.max(1),
+        };
+        let host = l.weights().get_weight_norm(2, &[channels, group_channels, kernel])?;
+        let weight = l.pack(&host, shape)?;
+        // kernel / 2 on both sides, and an even kernel's last output dropped.
+        let pad = [kernel / 2, 0, (kernel - 1) / 2, 0];
+        Ok(Self { conv: Conv2d::new(weight, Some(l.vector("bias", channels)?), 1, pad) })
+    }
+
+    /// `x` `[tokens, channels]` → the same shape, not yet added.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let [tokens, channels] = x.dims("positional convolution")?;
+        let h = self.conv.activated(&x.reshape(&[1, tokens, 1, channels])?, Activation::Gelu)?;
+        h.reshape(&[tokens, channels])
+    }
+}
+
+/// How a published file names the parts of a layer.
+pub struct LayerNames {
+    pub attention: &'static str,
+    pub attention_norm: &'static str,
+    pub inner: &'static str,
+    pub outer: &'static str,
+    pub final_norm: &'static str,
+}
+
+/// Attention, then a feed-forward of two linear layers, each around a residual and normalised after it.
+pub struct EncoderLayer {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    attention_norm: LayerNorm,
+    inner: Linear,
+    outer: Linear,
+    final_norm: LayerNorm,
+    heads: usize,
+}
+
+impl EncoderLayer {
+    pub fn load(l: &Loader, names: &LayerNames, channels: usize, heads: usize) -> Result<Self> {
+        let attention = l.at(names.attention);
+        let square = |name: &str| Linear::load(&attention.at(name), channels, channels);
+        let wide = l.dim(&format!("{}.weight", names.inner), 0, 4 * channels);
+        Ok(Self {
+            q: square("q_proj")?,
+            k: square("k_proj")?,
+            v: square("v_proj")?,
+            out: square("out_proj")?,
+            attention_norm: LayerNorm::load(&l.at(names.attention_norm), channels, EPS)?,
+            inner: Linear::load(&l.at(names.inner), wide, channels)?,
+            outer: Linear::load(&l.at(names.outer), channels, wide)?,
+            final_norm: LayerNorm::load(&l.at(names.final_norm), channels, EPS)?,
+            heads,
+        })
+    }
+
+    /// `x` `[tokens, channels]` → the same shape; `bias` is added to the attention's scores.
+    pub fn forward(&self, x: &Tensor, bias: Option<Bias<'_>>) -> Result<Tensor> {
+        let head_dim = x.last_dim() / self.heads;
+        let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
+        let attended = Attend {
+            q: Rows::of(&q)?,
+            k: Rows::of(&k)?,
+            v: Rows::of(&v)?,
+            heads: self.heads,
+            head_dim,
+            scale: (head_dim as f32).powf(-0.5),
+            bias,
+        };
+        let h = self.attention_norm.forward(&self.out.plus(&attended.run()?, x)?)?;
+        let inner = self.inner.activated(&h, Activation::Gelu)?;
+        self.final_norm.forward(&self.outer.plus(&inner, &h)?)
+    }
+}
+
+/// Everything before the layers: features, their projection, the positional convolution and a norm.
+pub struct Frontend {
+    pub features: FeatureExtractor,
+    pub norm: LayerNorm,
+    pub projection: Linear,
+    pub position: PositionalConv,
+    pub encoder_norm: LayerNorm,
+}
+
+impl Frontend {
+    /// `samples` `[n]` f32 → `[tokens, channels]`.
+    pub fn forward(&self, samples: &Tensor, trace: &mut Trace) -> Result<Tensor> {
+        let features = self.features.forward(samples)?;
+        trace.note("conv_features", &features);
+        let h = self.projection.forward(&self.norm.forward(&features)?)?;
+        trace.note("feature_projection", &h);
+        let position = self.position.forward(&h)?;
+        trace.note("pos_conv_embed", &position);
+        self.encoder_norm.forward(&h.add(&position)?)
+    }
+}
