@@ -1,7 +1,7 @@
 //! Golden files: inputs, outputs and inner values of a reference run, with the weights in the file, in another, or by
 //! formula. Format: golden/README.md.
 
-use super::formula::FormulaSource;
+use crate::weights::formula::{FormulaSource, plain_name};
 use crate::weights::{Dtype, Layers, Safetensors, Source, Weights};
 use crate::{Error, Problem, Result};
 use half::{bf16, f16};
@@ -295,12 +295,4 @@ fn every_nth(shape: &[usize], values: &[f32], steps: &[usize]) -> Option<Array> 
 
 fn elements<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks().0.iter().map(|&b| value(b)).collect()
-}
-
-/// `file`, which must be a name without a folder: what a golden file names lies beside it.
-pub(super) fn plain_name(file: &str) -> Result<&str> {
-    match Path::new(file).file_name() {
-        Some(name) if name == file => Ok(file),
-        _ => Err(Problem::new("a file named in a golden file", "a name without a folder", file).input()),
-    }
 }

@@ -2,7 +2,6 @@
 
 mod blocks;
 mod checker;
-pub mod formula;
 pub mod golden;
 mod sampling;
 mod speech;

@@ -1,6 +1,7 @@
 //! Weights by their published names: looked up like a path, checked as a whole before any work starts.
 
 pub mod convert;
+pub mod formula;
 mod pickle;
 mod plan;
 mod safetensors;

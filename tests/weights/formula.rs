@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use std::path::Path;
-use viseme::verify::formula::FormulaSource;
+use viseme::weights::formula::FormulaSource;
 use viseme::weights::Weights;
 
 fn values(config: serde_json::Value, name: &str, shape: &[usize]) -> Vec<f32> {

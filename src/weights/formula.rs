@@ -199,7 +199,7 @@ fn fnv1a64(text: &str) -> u64 {
 
 /// The first of `folders` that has `file`, as JSON.
 fn read_json(file: &str, folders: &[&Path]) -> Result<Value> {
-    let name = super::golden::plain_name(file)?;
+    let name = plain_name(file)?;
     let Some(path) = folders.iter().map(|folder| folder.join(name)).find(|path| path.exists()) else {
         let searched: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
         return Err(Problem::new(file, format!("in {}", searched.join(" or ")), "no such file")
@@ -229,4 +229,12 @@ fn wrong(key: &str, expected: &str, found: &Value) -> Error {
         found = format!("{} characters of JSON", found.len());
     }
     Problem::new(format!("config.weights.{key}"), expected, found).input()
+}
+
+/// `file`, which must be a name without a folder: what a golden file names lies beside it.
+pub(crate) fn plain_name(file: &str) -> Result<&str> {
+    match Path::new(file).file_name() {
+        Some(name) if name == file => Ok(file),
+        _ => Err(Problem::new("a file named in a golden file", "a name without a folder", file).input()),
+    }
 }

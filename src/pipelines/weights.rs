@@ -1,0 +1,196 @@
+//! Which file holds which network: a folder of published names, single files, or the small demo networks.
+
+use crate::gpu::{Elem, Gpu};
+use crate::models::hubert::{self, Hubert};
+use crate::models::keysync::{self, AudioProjection, ClipUnet};
+use crate::models::vae::{Decoder, Encoder};
+use crate::models::wavlm::{self, WavLm};
+use crate::models::unet;
+use crate::nn::Loader;
+use crate::weights::formula::FormulaSource;
+use crate::weights::Weights;
+use crate::{Error, Problem, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The networks that lip sync is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Keyframe,
+    Interpolation,
+    Vae,
+    Hubert,
+    WavLm,
+}
+
+impl Role {
+    pub const ALL: [Role; 5] = [Role::Keyframe, Role::Interpolation, Role::Vae, Role::Hubert, Role::WavLm];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Keyframe => "keyframe",
+            Role::Interpolation => "interpolation",
+            Role::Vae => "vae",
+            Role::Hubert => "hubert",
+            Role::WavLm => "wavlm",
+        }
+    }
+
+    /// Names under which the file may lie in a folder, the published one first.
+    pub fn file_names(self) -> &'static [&'static str] {
+        match self {
+            Role::Keyframe => &["keyframe_dub.safetensors"],
+            Role::Interpolation => &["interpolation_dub.safetensors"],
+            Role::Vae => &[
+                "svd_vae.safetensors",
+                "vae/diffusion_pytorch_model.safetensors",
+                "vae/diffusion_pytorch_model.fp16.safetensors",
+                "stable-video-diffusion-img2vid/vae/diffusion_pytorch_model.safetensors",
+                "stable-video-diffusion-img2vid/vae/diffusion_pytorch_model.fp16.safetensors",
+            ],
+            Role::Hubert => &["hubert-base-ls960.safetensors", "hubert-base-ls960/model.safetensors"],
+            Role::WavLm => &["WavLM-Base+.safetensors"],
+        }
+    }
+}
+
+/// Weights by role, found but not yet read.
+pub struct WeightSet {
+    weights: BTreeMap<Role, Weights>,
+    /// What identifies each file, for a job's identity.
+    pub origins: BTreeMap<&'static str, String>,
+    head_dim: Option<usize>,
+    hubert_heads: Option<usize>,
+    pub is_demo: bool,
+}
+
+impl WeightSet {
+    /// A file per role: `single` where it names one, else the published name in `folder`. Errors: any role without a file,
+    /// all listed at once.
+    pub fn open(folder: Option<&Path>, single: &BTreeMap<Role, PathBuf>) -> Result<Self> {
+        let mut problems = Vec::new();
+        let mut paths = BTreeMap::new();
+        for role in Role::ALL {
+            let found = match (single.get(&role), folder) {
+                (Some(path), _) => path.exists().then(|| path.clone()),
+                (None, Some(folder)) => role.file_names().iter().map(|name| folder.join(name)).find(|path| path.exists()),
+                (None, None) => None,
+            };
+            match found {
+                Some(path) => {
+                    paths.insert(role, path);
+                }
+                None => {
+                    let expected = match (single.get(&role), folder) {
+                        (Some(path), _) => path.display().to_string(),
+                        (None, Some(folder)) => format!("{} in {}", role.file_names()[0], folder.display()),
+                        (None, None) => format!("--weights or --{}-weights", role.name()),
+                    };
+                    let advice = "README.md says where the published files come from; `viseme convert` makes .pt files loadable";
+                    problems.push(Problem::new(format!("{} weights", role.name()), expected, "no such file").remedy(advice));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Error::Weights(problems));
+        }
+        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), head_dim: None, hubert_heads: None, is_demo: false };
+        for (role, path) in paths {
+            set.origins.insert(role.name(), super::resume::file_identity(&path)?);
+            set.weights.insert(role, Weights::open(&path)?);
+        }
+        Ok(set)
+    }
+
+    /// Small networks of the published structure, a tenth as wide, with random weights by formula: they show that everything
+    /// runs, not what the published weights would do.
+    pub fn demo() -> Result<Self> {
+        let text = include_str!("../../weights/demo/shapes.json");
+        let wrong = |what: String| Problem::new("weights/demo/shapes.json", "shapes by role and name", what).weights();
+        let document: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), head_dim: Some(16), hubert_heads: Some(12), is_demo: true };
+        for (number, role) in Role::ALL.into_iter().enumerate() {
+            let tensors: BTreeMap<String, Vec<usize>> =
+                serde_json::from_value(document[role.name()].clone()).map_err(|e| wrong(e.to_string()))?;
+            set.weights.insert(role, Weights::from_source(FormulaSource::new(tensors, number as u64, false, 1.0)));
+            set.origins.insert(role.name(), "demo, random".to_string());
+        }
+        Ok(set)
+    }
+
+    fn of(&self, role: Role) -> Result<&Weights> {
+        self.weights.get(&role).ok_or_else(|| Problem::new(role.name(), "weights", "none").weights())
+    }
+
+    /// An integer of the configuration that a file carries, or the demo's.
+    fn setting(&self, role: Role, key: &str, demo: Option<usize>) -> Result<Option<usize>> {
+        let config: Option<Value> = self.of(role)?.metadata("config").and_then(|text| serde_json::from_str(text).ok());
+        Ok(demo.or_else(|| config.and_then(|config| config[key].as_u64()).map(|v| v as usize)))
+    }
+
+    /// The UNet and audio projection of a stage.
+    pub fn stage(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<(ClipUnet, AudioProjection)> {
+        let default = unet::Config::default();
+        let head_dim = self.setting(role, "num_head_channels", self.head_dim)?.unwrap_or(default.head_dim);
+        self.of(role)?.checked(keysync::UNUSED, storage.strict, |w| {
+            let unet = ClipUnet::load(&Loader::new(gpu, &w.at("model"), storage.weights), unet::Config { head_dim }, storage.activations)?;
+            Ok((unet, AudioProjection::load(&Loader::new(gpu, &w.at("conditioner"), Elem::F32))?))
+        })
+    }
+
+    pub fn encoder(&self, gpu: &Gpu, storage: Storage) -> Result<Encoder> {
+        self.of(Role::Vae)?.checked(&["decoder", "post_quant_conv"], storage.strict, |w| {
+            Encoder::load(&Loader::new(gpu, w, storage.vae_weights()))
+        })
+    }
+
+    /// From the keyframe checkpoint, as published; its decoder is the one that was trained with.
+    pub fn decoder(&self, gpu: &Gpu, storage: Storage) -> Result<Decoder> {
+        let weights = self.of(Role::Keyframe)?;
+        let (weights, rest) = match weights.has("first_stage_model.decoder") {
+            true => (weights.at("first_stage_model"), ["encoder", "quant_conv"]),
+            false => (self.of(Role::Vae)?.clone(), ["encoder", "quant_conv"]),
+        };
+        weights.checked(&rest, false, |w| Decoder::load(&Loader::new(gpu, w, storage.vae_weights())))
+    }
+
+    pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {
+        let default = hubert::Config::default();
+        let heads = self.setting(Role::Hubert, "num_attention_heads", self.hubert_heads)?.unwrap_or(default.heads);
+        self.of(Role::Hubert)?.checked(hubert::UNUSED, storage.strict, |w| {
+            Hubert::load(&Loader::new(gpu, w, storage.vae_weights()), hubert::Config { heads })
+        })
+    }
+
+    pub fn wavlm(&self, gpu: &Gpu, storage: Storage) -> Result<WavLm> {
+        let default = wavlm::Config::default();
+        let max_distance = self.setting(Role::WavLm, "max_distance", None)?.unwrap_or(default.max_distance);
+        self.of(Role::WavLm)?.checked(wavlm::UNUSED, storage.strict, |w| {
+            WavLm::load(&Loader::new(gpu, w, storage.vae_weights()), wavlm::Config { max_distance })
+        })
+    }
+}
+
+/// How numbers are stored on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// Of the UNets' activations; everything else is f32.
+    pub activations: Elem,
+    pub weights: Elem,
+    /// Tensors in a file that no network reads are an error.
+    pub strict: bool,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { activations: Elem::F16, weights: Elem::F16, strict: false }
+    }
+}
+
+impl Storage {
+    /// Weights of networks whose activations are f32 may stay f16.
+    fn vae_weights(&self) -> Elem {
+        self.weights
+    }
+}
