@@ -10,11 +10,15 @@ mod mask;
 mod philox;
 mod pointwise;
 mod relative;
+mod resample;
+mod rgb;
 mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use mask::PixelBox;
+pub use resample::{Filter, Region};
+pub use rgb::Rgb8;
 pub use sampling::Inpaint;
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
@@ -42,6 +46,9 @@ pub const KERNELS: &[&Kernel] = &[
     &mask::DOWNSAMPLE,
     &mask::RASTERISE,
     &pointwise::KERNEL,
+    &resample::KERNEL,
+    &rgb::FROM_TENSOR,
+    &rgb::TO_TENSOR,
     &layout::SLICE,
     &relative::BIAS,
     &relative::GATE,

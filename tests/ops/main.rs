@@ -10,6 +10,8 @@ mod philox;
 mod pointwise;
 mod portability;
 mod relative;
+mod resample;
+mod rgb;
 mod sampling;
 
 use half::f16;
