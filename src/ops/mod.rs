@@ -2,6 +2,7 @@
 //! splits what does not fit one binding, and records its dispatches.
 
 mod attention;
+mod composite;
 mod gemm;
 mod group_norm;
 mod layer_norm;
@@ -31,6 +32,8 @@ pub const KERNELS: &[&Kernel] = &[
     &attention::FEW,
     &attention::SUBGROUP,
     &attention::TILED,
+    &composite::COMPOSITE,
+    &composite::FEATHER,
     &layout::CONCAT,
     &sampling::DENOISE,
     &sampling::STEP,
