@@ -108,3 +108,20 @@ fn resized_frames_equal_golden_12() {
     }
     assert!(cases > 0);
 }
+
+#[test]
+fn merged_segments_equal_golden_05() {
+    let Some(bytes) = golden("05_sampling_interpolation.safetensors") else { return };
+    let Some(gpu) = gpu() else { return };
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let shape = file.tensor("input.merge.segments").unwrap().shape().to_vec();
+    let segments = Tensor::from_f32(&gpu, &shape, &floats(&file, "input.merge.segments")).unwrap();
+    for overlap in [1, 3] {
+        let name = format!("output.merge.overlap{overlap}");
+        let merged = segments.overlap_merge(overlap).unwrap();
+        assert_eq!(merged.shape(), file.tensor(&name).unwrap().shape());
+        let (got, want) = (merged.to_f32().unwrap(), floats(&file, &name));
+        let close = |(got, want): (&f32, &f32)| (got - want).abs() <= 1e-6 * want.abs().max(1.0);
+        assert!(got.iter().zip(&want).all(close), "{name}");
+    }
+}

@@ -8,6 +8,7 @@ mod group_norm;
 mod layer_norm;
 mod layout;
 mod mask;
+mod overlap_merge;
 mod philox;
 mod pointwise;
 mod relative;
@@ -38,6 +39,7 @@ pub const KERNELS: &[&Kernel] = &[
     &sampling::DENOISE,
     &sampling::STEP,
     &sampling::UPDATE,
+    &overlap_merge::KERNEL,
     &philox::KERNEL,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,

@@ -7,6 +7,7 @@ mod group_norm;
 mod layer_norm;
 mod layout;
 mod mask;
+mod overlap_merge;
 mod philox;
 mod pointwise;
 mod portability;
