@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         let byte = (params.first + at) % params.stride * 4u + j;
         if byte < params.per_frame {
             let value = x_at(frame * params.per_frame + byte - params.base);
-            word |= u32(clamp((value + 1.0) / 2.0, 0.0, 1.0) * 255.0) << (j * 8u);
+            word |= u32(clamp((value + 1.0) * 0.5, 0.0, 1.0) * 255.0) << (j * 8u);
         }
     }
     y[at] = word;

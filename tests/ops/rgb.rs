@@ -1,4 +1,5 @@
-use crate::{Random, check, gpu};
+use crate::{Random, bar, check, gpu};
+use viseme::gpu::Elem;
 use viseme::ops::{Filter, Region, Rgb8};
 use viseme::tensor::Tensor;
 
@@ -30,7 +31,7 @@ fn tensors_match_the_reference() {
         let want: Vec<f64> = bytes.iter().map(|&b| f64::from(b) / 127.5 - 1.0).collect();
         let tensor = rgb.to_tensor().unwrap();
         assert_eq!(tensor.shape(), [frames, height, width, 3]);
-        check(&format!("{frames}x{height}x{width}"), &tensor, &want, 2e-7);
+        check(&format!("{frames}x{height}x{width}"), &tensor, &want, bar(Elem::F32));
         for index in 0..frames {
             let one = rgb.frame(index).unwrap().to_bytes().unwrap();
             assert_eq!(one, bytes[index * one.len()..][..one.len()], "frame {index}");
@@ -67,5 +68,5 @@ fn sizes_that_do_not_fit_are_refused() {
     let nowhere = Region { left: 0.0, top: 0.0, width: 0.0, height: f64::NAN };
     assert!(rgb.crop(&[nowhere], 4).unwrap_err().to_string().contains("frame 0"));
     assert!(rgb.crop(&[], 4).is_err());
-    assert!(Rgb8::from_tensor(&Tensor::zeros(gpu, &[1, 2, 2, 4], viseme::gpu::Elem::F32).unwrap()).is_err());
+    assert!(Rgb8::from_tensor(&Tensor::zeros(gpu, &[1, 2, 2, 4], Elem::F32).unwrap()).is_err());
 }
