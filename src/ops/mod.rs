@@ -2,19 +2,25 @@
 //! splits what does not fit one binding, and records its dispatches.
 
 mod attention;
+mod composite;
 mod gemm;
 mod group_norm;
 mod layer_norm;
 mod layout;
 mod mask;
+mod overlap_merge;
 mod philox;
 mod pointwise;
 mod relative;
+mod resample;
+mod rgb;
 mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use mask::PixelBox;
+pub use resample::{Filter, Region};
+pub use rgb::Rgb8;
 pub use sampling::Inpaint;
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
@@ -27,10 +33,13 @@ pub const KERNELS: &[&Kernel] = &[
     &attention::FEW,
     &attention::SUBGROUP,
     &attention::TILED,
+    &composite::COMPOSITE,
+    &composite::FEATHER,
     &layout::CONCAT,
     &sampling::DENOISE,
     &sampling::STEP,
     &sampling::UPDATE,
+    &overlap_merge::KERNEL,
     &philox::KERNEL,
     &pointwise::GEGLU,
     &gemm::SUBGROUP,
@@ -42,6 +51,9 @@ pub const KERNELS: &[&Kernel] = &[
     &mask::DOWNSAMPLE,
     &mask::RASTERISE,
     &pointwise::KERNEL,
+    &resample::KERNEL,
+    &rgb::FROM_TENSOR,
+    &rgb::TO_TENSOR,
     &layout::SLICE,
     &relative::BIAS,
     &relative::GATE,

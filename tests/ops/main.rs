@@ -1,15 +1,19 @@
 //! Each kernel against a plain loop over awkward sizes, in f64 inside. One module per kernel.
 
 mod attention;
+mod composite;
 mod gemm;
 mod group_norm;
 mod layer_norm;
 mod layout;
 mod mask;
+mod overlap_merge;
 mod philox;
 mod pointwise;
 mod portability;
 mod relative;
+mod resample;
+mod rgb;
 mod sampling;
 
 use half::f16;

@@ -9,9 +9,9 @@ fn upload(shape: &[usize], values: &[f32]) -> Tensor {
 /// m (c_out f + c_skip x) + (1 - m) gt
 fn denoised(f: &[f32], x: &[f32], gt: &[f32], mask: &[f32], channels: usize, c_out: f64, c_skip: f64) -> Vec<f64> {
     let mut y = Vec::new();
-    for i in 0..f.len() {
+    for (i, f) in f.iter().enumerate() {
         let at = i % x.len();
-        let value = f64::from(f[i]) * c_out + f64::from(x[at]) * c_skip;
+        let value = f64::from(*f) * c_out + f64::from(x[at]) * c_skip;
         let m = f64::from(mask[at / channels]);
         y.push(value * m + f64::from(gt[at]) * (1.0 - m));
     }
