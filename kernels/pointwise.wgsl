@@ -2,6 +2,7 @@
 //   0 x    1 SiLU    2 GELU (erf)    3 a x + b    4 clamp(x, a, b)    5 a x + b other
 //   6 w x + (1 - w) other, w = table[i / run]
 //   7 x + table[(i / run) * channels + i % channels]: one row of the table per `run` elements
+//   8 x exp(other / 2)
 //   x, other, y   [count, 4]   same length; y is written everywhere, element types may differ
 //   table         f32          [rows] for 6, [rows, channels] for 7
 // Dispatch: one invocation per four elements, workgroups folded over x and y.
@@ -54,6 +55,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
 #end
 #if OP == 5
     let r = params.a * v + params.b * other_at4(at);
+#end
+#if OP == 8
+    let r = v * exp(0.5 * other_at4(at));
 #end
 #if OP == 6
     var w = vec4<f32>(weight(i));

@@ -1,10 +1,12 @@
 //! Talking-face generation on any GPU that wgpu reaches, with kernels written by hand in WGSL.
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod diffusion;
 mod error;
 pub mod face;
 pub mod gpu;
+pub mod media;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -1,6 +1,10 @@
 //! Arguments to typed options, progress and exit codes; nothing here that a library caller would miss.
 
+mod bench;
+mod convert;
 mod devices;
+mod lipsync;
+mod progress;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,8 +24,14 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad i
 
 #[derive(Subcommand)]
 enum Command {
+    /// Give a video new speech (KeySync).
+    Lipsync(Box<lipsync::Options>),
     /// Run golden files and compare: does this GPU compute right?
     Verify(verify::Options),
+    /// Make a PyTorch checkpoint loadable (.pt to .safetensors).
+    Convert(convert::Options),
+    /// Time single kernels.
+    Bench(bench::Options),
     /// List the GPUs that viseme can use, and what they can do.
     Devices(devices::Options),
 }
@@ -71,6 +81,9 @@ pub fn run() -> ExitCode {
         .init();
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Lipsync(options) => lipsync::run(&options),
+        Command::Convert(options) => convert::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Devices(options) => devices::run(&options),
     };

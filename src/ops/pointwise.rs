@@ -19,6 +19,7 @@ enum Op {
     Sum = 5,
     Blend = 6,
     AddRows = 7,
+    Deviation = 8,
 }
 
 #[repr(C)]
@@ -69,6 +70,12 @@ impl Tensor {
     pub fn add_scaled(&self, a: f32, other: &Tensor, b: f32) -> Result<Tensor> {
         other.expect("add", self.shape())?;
         self.pointwise(Op::Sum, Operands { other: Some(other), a, b, ..Default::default() }, self.elem())
+    }
+
+    /// `self * exp(log_variance / 2)`: standard normal noise with the deviation of a posterior.
+    pub fn times_deviation(&self, log_variance: &Tensor) -> Result<Tensor> {
+        log_variance.expect("log variance", self.shape())?;
+        self.pointwise(Op::Deviation, Operands { other: Some(log_variance), ..Default::default() }, self.elem())
     }
 
     /// `weight * self + (1 - weight) * other`; `weight` `[n]` in f32, each value for a run of `len / n` elements.

@@ -1,14 +1,15 @@
 //! Which file holds which network: a folder of published names, single files, or the small demo networks.
 
+use super::lipsync::{Options, Survey};
 use crate::gpu::{Elem, Gpu};
 use crate::models::hubert::{self, Hubert};
 use crate::models::keysync::{self, AudioProjection, ClipUnet};
+use crate::models::unet;
 use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
-use crate::models::unet;
 use crate::nn::Loader;
-use crate::weights::formula::FormulaSource;
 use crate::weights::Weights;
+use crate::weights::formula::FormulaSource;
 use crate::{Error, Problem, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -74,7 +75,9 @@ impl WeightSet {
         for role in Role::ALL {
             let found = match (single.get(&role), folder) {
                 (Some(path), _) => path.exists().then(|| path.clone()),
-                (None, Some(folder)) => role.file_names().iter().map(|name| folder.join(name)).find(|path| path.exists()),
+                (None, Some(folder)) => {
+                    role.file_names().iter().map(|name| folder.join(name)).find(|path| path.exists())
+                }
                 (None, None) => None,
             };
             match found {
@@ -87,15 +90,24 @@ impl WeightSet {
                         (None, Some(folder)) => format!("{} in {}", role.file_names()[0], folder.display()),
                         (None, None) => format!("--weights or --{}-weights", role.name()),
                     };
-                    let advice = "README.md says where the published files come from; `viseme convert` makes .pt files loadable";
-                    problems.push(Problem::new(format!("{} weights", role.name()), expected, "no such file").remedy(advice));
+                    let advice =
+                        "README.md says where the published files come from; `viseme convert` makes .pt files loadable";
+                    problems.push(
+                        Problem::new(format!("{} weights", role.name()), expected, "no such file").remedy(advice),
+                    );
                 }
             }
         }
         if !problems.is_empty() {
             return Err(Error::Weights(problems));
         }
-        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), head_dim: None, hubert_heads: None, is_demo: false };
+        let mut set = Self {
+            weights: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            head_dim: None,
+            hubert_heads: None,
+            is_demo: false,
+        };
         for (role, path) in paths {
             set.origins.insert(role.name(), super::resume::file_identity(&path)?);
             set.weights.insert(role, Weights::open(&path)?);
@@ -109,7 +121,13 @@ impl WeightSet {
         let text = include_str!("../../weights/demo/shapes.json");
         let wrong = |what: String| Problem::new("weights/demo/shapes.json", "shapes by role and name", what).weights();
         let document: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), head_dim: Some(16), hubert_heads: Some(12), is_demo: true };
+        let mut set = Self {
+            weights: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            head_dim: Some(16),
+            hubert_heads: Some(12),
+            is_demo: true,
+        };
         for (number, role) in Role::ALL.into_iter().enumerate() {
             let tensors: BTreeMap<String, Vec<usize>> =
                 serde_json::from_value(document[role.name()].clone()).map_err(|e| wrong(e.to_string()))?;
@@ -117,6 +135,39 @@ impl WeightSet {
             set.origins.insert(role.name(), "demo, random".to_string());
         }
         Ok(set)
+    }
+
+    /// What a job costs, from the shapes of the weights alone.
+    pub fn estimate(&self, survey: &Survey, options: &Options) -> Result<Estimate> {
+        let mut elements = 0.0;
+        let mut stage = 0.0;
+        for role in Role::ALL {
+            let weights = self.of(role)?;
+            let count = |prefix: &str| -> f64 {
+                let at =
+                    |name: &String| weights.shape(name).map_or(0.0, |shape| shape.iter().product::<usize>() as f64);
+                weights.names().iter().filter(|name| name.starts_with(prefix)).map(at).sum()
+            };
+            elements += count("");
+            if role == Role::Interpolation {
+                stage = count("model.diffusion_model");
+            }
+        }
+        // Of the published UNet a clip of 14 frames at 64x64 takes 18.4 TFLOP with 1525 M parameters, a decoded and an encoded
+        // frame 4.2 TFLOP; the work goes with the parameters and the places (notes: cost at full size).
+        let side = self.of(Role::Interpolation)?.shape("model.learned_mask").map_or(64, |shape| shape[1]) as f64;
+        let share = stage / 1.525e9 * (side / 64.0).powi(2);
+        let evaluations = survey.clip_evaluations(options) as f64;
+        let flops = share * (18.4e12 * evaluations + 4.2e12 * survey.inside_frames as f64);
+        let bytes = |elem: Elem| elem.size() as f64;
+        let clips = if options.batched { options.guidance.branches().len() * options.windows_per_call } else { 1 };
+        // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
+        let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
+        Ok(Estimate {
+            weight_bytes: elements * bytes(options.storage.weights),
+            work_bytes: clips as f64 * widest * bytes(options.storage.activations),
+            flops,
+        })
     }
 
     fn of(&self, role: Role) -> Result<&Weights> {
@@ -134,7 +185,11 @@ impl WeightSet {
         let default = unet::Config::default();
         let head_dim = self.setting(role, "num_head_channels", self.head_dim)?.unwrap_or(default.head_dim);
         self.of(role)?.checked(keysync::UNUSED, storage.strict, |w| {
-            let unet = ClipUnet::load(&Loader::new(gpu, &w.at("model"), storage.weights), unet::Config { head_dim }, storage.activations)?;
+            let unet = ClipUnet::load(
+                &Loader::new(gpu, &w.at("model"), storage.weights),
+                unet::Config { head_dim },
+                storage.activations,
+            )?;
             Ok((unet, AudioProjection::load(&Loader::new(gpu, &w.at("conditioner"), Elem::F32))?))
         })
     }
@@ -170,6 +225,15 @@ impl WeightSet {
             WavLm::load(&Loader::new(gpu, w, storage.vae_weights()), wavlm::Config { max_distance })
         })
     }
+}
+
+/// What a job costs, roughly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    pub weight_bytes: f64,
+    /// Activations at the widest point.
+    pub work_bytes: f64,
+    pub flops: f64,
 }
 
 /// How numbers are stored on the device.

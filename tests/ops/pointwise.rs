@@ -15,7 +15,8 @@ fn gelu(v: f64) -> f64 {
 fn one_operand() {
     let Some(gpu) = gpu() else { return };
     type Op = fn(&Tensor) -> viseme::Result<Tensor>;
-    let ops: [(&str, Op, fn(f64) -> f64); 4] = [
+    type Reference = fn(f64) -> f64;
+    let ops: [(&str, Op, Reference); 4] = [
         ("silu", |t| t.silu(), |v| v / (1.0 + (-v).exp())),
         ("gelu", |t| t.gelu(), gelu),
         ("affine", |t| t.affine(-1.5, 0.25), |v| -1.5 * v + 0.25),

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use std::path::Path;
-use viseme::weights::formula::FormulaSource;
 use viseme::weights::Weights;
+use viseme::weights::formula::FormulaSource;
 
 fn values(config: serde_json::Value, name: &str, shape: &[usize]) -> Vec<f32> {
     let source = FormulaSource::from_config(&config, &[]).expect("a formula");

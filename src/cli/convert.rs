@@ -1,0 +1,35 @@
+use clap::Args;
+use std::path::PathBuf;
+use viseme::weights::{ConvertOptions, convert};
+
+/// Makes a PyTorch checkpoint (.pt, .pth, .bin, .ckpt) loadable, without executing anything in it.
+#[derive(Args)]
+pub struct Options {
+    /// The checkpoint
+    input: PathBuf,
+    /// The .safetensors file to write
+    output: PathBuf,
+    /// Store f32 tensors as f16
+    #[arg(long)]
+    half: bool,
+    /// Only errors
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub fn run(options: &Options) -> viseme::Result<()> {
+    let report = convert(&options.input, &options.output, ConvertOptions { half: options.half })?;
+    if !options.quiet {
+        println!(
+            "{}: {} tensors, {} values, {} bytes",
+            options.output.display(),
+            report.tensors,
+            report.elements,
+            report.bytes
+        );
+        if !report.skipped.is_empty() {
+            println!("left out, no tensors: {}", report.skipped.join(", "));
+        }
+    }
+    Ok(())
+}

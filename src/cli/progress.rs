@@ -1,0 +1,74 @@
+//! How far a run is, as a bar, as lines or as JSON.
+
+use indicatif::ProgressStyle;
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+use viseme::pipelines::lipsync::{Phase, Progress};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    Text,
+    Quiet,
+    Json,
+}
+
+/// A bar on a terminal, else a line now and then.
+pub struct ProgressBar {
+    bar: Option<indicatif::ProgressBar>,
+    output: Output,
+    shown: Cell<Option<Instant>>,
+    start: Instant,
+}
+
+const RESOLUTION: f64 = 1000.0;
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+impl ProgressBar {
+    pub fn new(output: Output) -> Self {
+        let terminal = output == Output::Text && std::io::stderr().is_terminal();
+        let bar = terminal.then(|| {
+            let bar = indicatif::ProgressBar::new(RESOLUTION as u64);
+            if let Ok(style) = ProgressStyle::with_template("{msg:34} {wide_bar} {percent:>3}% {eta:>5} left") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(500));
+            bar
+        });
+        Self { bar, output, shown: Cell::new(None), start: Instant::now() }
+    }
+
+    pub fn show(&self, progress: Progress) {
+        let share = if progress.phase == Phase::Listening { 0.0 } else { progress.done / progress.total.max(1e-9) };
+        let name = match progress.phase {
+            Phase::Listening => "listening",
+            Phase::Encoding => "encoding",
+            Phase::Keyframes => "keyframes",
+            Phase::Interpolation => "interpolation",
+            Phase::Decoding => "decoding",
+        };
+        let [step, steps] = progress.step;
+        let text = if steps > 0 { format!("{name}, step {step} of {steps}") } else { name.to_string() };
+        let elapsed = self.start.elapsed().as_secs_f64();
+        let left = if share > 0.0 { elapsed * (1.0 - share) / share } else { 0.0 };
+        if let Some(bar) = &self.bar {
+            bar.set_position((share * RESOLUTION) as u64);
+            bar.set_message(text);
+        } else if self.output == Output::Json {
+            println!(
+                "{}",
+                serde_json::json!({"event": "progress", "phase": name, "step": step, "steps": steps,
+                    "share": share, "elapsed_s": elapsed, "left_s": left})
+            );
+        } else if self.output == Output::Text && self.shown.get().is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL) {
+            self.shown.set(Some(Instant::now()));
+            eprintln!("{:3.0} % {text}, {left:.0} s left", share * 100.0);
+        }
+    }
+
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
