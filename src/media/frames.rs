@@ -1,0 +1,349 @@
+//! Pictures in order: a source and a sink that stream, frame rates as fractions, and folders of pictures as both.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Problem, Result};
+
+/// One picture: `rgb` holds `height` rows of `width` pixels of 3 bytes, top left first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub width: u32,
+    pub height: u32,
+    pub rgb: Vec<u8>,
+}
+
+/// Frames per second as a fraction: 30000/1001 has no exact decimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fps {
+    pub num: u32,
+    pub den: u32,
+}
+
+impl Fps {
+    /// What the networks work at.
+    pub const INSIDE: Self = Self { num: 25, den: 1 };
+
+    /// Errors: zero or less than one frame in 1000 s, or more than 1000 a second.
+    pub fn new(num: u32, den: u32) -> Result<Self> {
+        let rate = f64::from(num) / f64::from(den);
+        if !(0.001..=1000.0).contains(&rate) {
+            return Err(Problem::new("frame rate", "0.001 to 1000 frames per second", format!("{num}/{den}")).input());
+        }
+        Ok(Self { num, den })
+    }
+
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.num) / f64::from(self.den)
+    }
+
+    /// The frame at this rate that is on screen in the middle of frame `index` at `other`'s rate.
+    pub fn frame_of(self, index: u64, other: Fps) -> u64 {
+        let middle = (2 * u128::from(index) + 1) * u128::from(other.den) * u128::from(self.num);
+        (middle / (2 * u128::from(other.num) * u128::from(self.den))) as u64
+    }
+
+    /// How many frames at this rate last as long as `count` frames at `other`'s: those whose middle lies within, at least one
+    /// if there is any. [`Fps::frame_of`] the last of them stays below `count`.
+    pub fn frames_in(self, count: u64, other: Fps) -> u64 {
+        // The largest k with (2k - 1) / (2 self) < count / other.
+        let twice = 2 * u128::from(count) * u128::from(other.den) * u128::from(self.num);
+        let unit = u128::from(other.num) * u128::from(self.den);
+        let frames = (twice + unit).div_ceil(2 * unit).saturating_sub(1) as u64;
+        frames.max(u64::from(count > 0))
+    }
+}
+
+impl fmt::Display for Fps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.den == 1 { write!(f, "{}", self.num) } else { write!(f, "{}/{}", self.num, self.den) }
+    }
+}
+
+/// Frames one after another, all of one size.
+pub trait FrameSource: Send {
+    /// Width and height of every frame.
+    fn size(&self) -> [u32; 2];
+    fn fps(&self) -> Fps;
+    /// None after the last one.
+    fn next_frame(&mut self) -> Result<Option<Frame>>;
+    /// Makes frame `index` the next one; past the end there is none.
+    fn seek(&mut self, index: u64) -> Result<()>;
+}
+
+/// Takes finished frames in order. Nothing stands under the final name before [`FrameSink::finish`].
+pub trait FrameSink: Send {
+    fn write(&mut self, frame: &Frame) -> Result<()>;
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Any frame of a source by its number. Going forward it reads on; going back it seeks once for `block` frames, so that a
+/// video played backwards costs no seek per frame.
+pub struct FrameReader {
+    source: Box<dyn FrameSource>,
+    block: usize,
+    next: u64,
+    /// The last frames read, the newest of them frame `next - 1`.
+    recent: VecDeque<Frame>,
+}
+
+impl FrameReader {
+    const BYTES: usize = 128 << 20;
+
+    pub fn new(source: Box<dyn FrameSource>) -> Self {
+        let [width, height] = source.size();
+        let frame_bytes = (width as usize * height as usize * 3).max(1);
+        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new() }
+    }
+
+    pub fn size(&self) -> [u32; 2] {
+        self.source.size()
+    }
+
+    pub fn fps(&self) -> Fps {
+        self.source.fps()
+    }
+
+    /// Frame `index`, or None past the end.
+    pub fn frame(&mut self, index: u64) -> Result<Option<&Frame>> {
+        let oldest = self.next - self.recent.len() as u64;
+        let block = self.block as u64;
+        if index < oldest {
+            self.seek(index.saturating_sub(block - 1))?;
+        } else if index >= self.next + 8 * block {
+            self.seek(index)?;
+        }
+        while self.next <= index {
+            let Some(frame) = self.source.next_frame()? else { return Ok(None) };
+            if self.recent.len() == self.block {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(frame);
+            self.next += 1;
+        }
+        let back = (self.next - index) as usize;
+        Ok(self.recent.get(self.recent.len() - back))
+    }
+
+    fn seek(&mut self, index: u64) -> Result<()> {
+        self.source.seek(index)?;
+        self.recent.clear();
+        self.next = index;
+        Ok(())
+    }
+}
+
+/// The PNG and JPEG files of a folder, `frame2.png` before `frame10.png`.
+pub struct FolderSource {
+    files: Vec<PathBuf>,
+    size: [u32; 2],
+    fps: Fps,
+    next: usize,
+}
+
+impl FolderSource {
+    /// Errors: no such folder, or no pictures in it.
+    pub fn open(dir: &Path, fps: Fps) -> Result<Self> {
+        let read = |source| Error::Read { path: dir.to_path_buf(), source };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            if is_picture(&path) && path.is_file() {
+                files.push(path);
+            }
+        }
+        files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+        let Some(first) = files.first() else {
+            return Err(Problem::new(dir.display().to_string(), "a PNG or JPEG file or more", "none").input());
+        };
+        let size = read_picture(first)?;
+        Ok(Self { size: [size.width, size.height], files, fps, next: 0 })
+    }
+
+    pub fn count(&self) -> u64 {
+        self.files.len() as u64
+    }
+}
+
+impl FrameSource for FolderSource {
+    fn size(&self) -> [u32; 2] {
+        self.size
+    }
+
+    fn fps(&self) -> Fps {
+        self.fps
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>> {
+        let Some(file) = self.files.get(self.next) else { return Ok(None) };
+        let frame = read_picture(file)?;
+        check_size(&file.display().to_string(), self.size, &frame)?;
+        self.next += 1;
+        Ok(Some(frame))
+    }
+
+    fn seek(&mut self, index: u64) -> Result<()> {
+        self.next = index.min(self.count()) as usize;
+        Ok(())
+    }
+}
+
+/// Reads a PNG or JPEG file.
+pub fn read_picture(path: &Path) -> Result<Frame> {
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let picture = image::load_from_memory(&bytes)
+        .map_err(|e| Problem::new(path.display().to_string(), "a PNG or JPEG picture", e.to_string()).input())?
+        .into_rgb8();
+    let (width, height) = picture.dimensions();
+    Ok(Frame { width, height, rgb: picture.into_raw() })
+}
+
+pub(super) fn check_size(subject: &str, [width, height]: [u32; 2], frame: &Frame) -> Result<()> {
+    let bytes = frame.width as usize * frame.height as usize * 3;
+    if [frame.width, frame.height] == [width, height] && frame.rgb.len() == bytes {
+        return Ok(());
+    }
+    let found = format!("{}x{} with {} bytes", frame.width, frame.height, frame.rgb.len());
+    Err(Problem::new(subject, format!("a frame of {width}x{height}, as the others"), found).input())
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let is_hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    !is_hidden && extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
+}
+
+/// Runs of digits compare as numbers, everything else as text.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a_left, mut b_left) = (a, b);
+    loop {
+        let (a_run, b_run) = (run(a_left), run(b_left));
+        if a_run.is_empty() || b_run.is_empty() {
+            return a_run.cmp(b_run).then(a.cmp(b));
+        }
+        let both_digits = [a_run, b_run].iter().all(|run| run.starts_with(|c: char| c.is_ascii_digit()));
+        let order = if both_digits {
+            let (a, b) = (a_run.trim_start_matches('0'), b_run.trim_start_matches('0'));
+            a.len().cmp(&b.len()).then(a.cmp(b))
+        } else {
+            a_run.cmp(b_run)
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+        (a_left, b_left) = (&a_left[a_run.len()..], &b_left[b_run.len()..]);
+    }
+}
+
+/// The characters at the front of `text` that are all digits, or all none.
+fn run(text: &str) -> &str {
+    let is_digits = text.starts_with(|c: char| c.is_ascii_digit());
+    let end = text.find(|c: char| c.is_ascii_digit() != is_digits).unwrap_or(text.len());
+    &text[..end]
+}
+
+/// Frames as `000000.png`, `000001.png`, ... in a folder that has its final name only when it is complete.
+pub struct FolderSink {
+    dir: PathBuf,
+    partial: PathBuf,
+    keep: bool,
+    size: Option<[u32; 2]>,
+    next: u64,
+}
+
+impl FolderSink {
+    /// Frames go to a hidden folder beside `dir`, which is removed unless [`FrameSink::finish`] is reached. Errors: there is
+    /// something at `dir` already, or it cannot be written.
+    pub fn create(dir: &Path) -> Result<Self> {
+        let partial = beside(dir, ".partial")?;
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(|source| Error::Write { path: partial.clone(), source })?;
+        }
+        let mut sink = Self::resume(dir, &partial, 0)?;
+        sink.keep = false;
+        Ok(sink)
+    }
+
+    /// Goes on after frame `done` - 1 in the folder `partial`, on the same disk as `dir`. It stays there until it is finished.
+    pub fn resume(dir: &Path, partial: &Path, done: u64) -> Result<Self> {
+        if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
+            let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it exists and is not an empty folder");
+            return Err(Error::Write { path: dir.to_path_buf(), source });
+        }
+        fs::create_dir_all(partial).map_err(|source| Error::Write { path: partial.to_path_buf(), source })?;
+        let sink = Self { dir: dir.to_path_buf(), partial: partial.to_path_buf(), keep: true, size: None, next: done };
+        if let Some(missing) = (0..done).find(|&i| !sink.file(i).is_file()) {
+            let found = format!("no {}", sink.file(missing).display());
+            return Err(Problem::new(partial.display().to_string(), format!("{done} finished frames"), found).input());
+        }
+        Ok(sink)
+    }
+
+    fn file(&self, index: u64) -> PathBuf {
+        self.partial.join(format!("{index:06}.png"))
+    }
+}
+
+impl FrameSink for FolderSink {
+    fn write(&mut self, frame: &Frame) -> Result<()> {
+        let path = self.file(self.next);
+        check_size(&path.display().to_string(), *self.size.get_or_insert([frame.width, frame.height]), frame)?;
+        let format = image::ImageFormat::Png;
+        let written = image::save_buffer_with_format(
+            &path,
+            &frame.rgb,
+            frame.width,
+            frame.height,
+            image::ColorType::Rgb8,
+            format,
+        );
+        written.map_err(|e| {
+            let source = match e {
+                image::ImageError::IoError(source) => source,
+                other => std::io::Error::other(other),
+            };
+            Error::Write { path, source }
+        })?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        // Frames of a run that got further before it was cut off.
+        for stale in (self.next..).map(|i| self.file(i)).take_while(|path| path.is_file()) {
+            fs::remove_file(&stale).map_err(|source| Error::Write { path: stale, source })?;
+        }
+        if self.dir.is_dir() {
+            fs::remove_dir(&self.dir).map_err(|source| Error::Write { path: self.dir.clone(), source })?;
+        }
+        fs::rename(&self.partial, &self.dir).map_err(|source| Error::Write { path: self.dir.clone(), source })?;
+        self.keep = true;
+        Ok(())
+    }
+}
+
+impl Drop for FolderSink {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}
+
+/// `dir/.NAME.END` for `dir/NAME.END`: hidden, on the same disk, and of the same kind; `tag` goes in front of the end.
+pub(super) fn beside(path: &Path, tag: &str) -> Result<PathBuf> {
+    let (Some(stem), extension) = (path.file_stem(), path.extension()) else {
+        return Err(Problem::new("--out", "a file or folder name", path.display().to_string()).usage());
+    };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(stem);
+    name.push(tag);
+    if let Some(extension) = extension {
+        name.push(".");
+        name.push(extension);
+    }
+    Ok(path.with_file_name(name))
+}

@@ -1,0 +1,11 @@
+//! Sound and pictures in and out: wav and everything that ffmpeg decodes, folders of pictures, videos through ffmpeg.
+
+pub mod audio;
+pub mod ffmpeg;
+pub mod frames;
+pub mod probe;
+pub mod video;
+
+pub use audio::{Audio, Blocks};
+pub use ffmpeg::Ffmpeg;
+pub use frames::{Fps, Frame, FrameSink, FrameSource};

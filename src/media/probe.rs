@@ -1,0 +1,410 @@
+//! What a video is: from ffprobe's JSON, or from ffmpeg's own description where ffprobe is absent.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use super::ffmpeg::{self, Ffmpeg, Process};
+use super::frames::Fps;
+use crate::{Error, Problem, Result};
+
+/// One video stream, as it is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoInfo {
+    pub path: PathBuf,
+    /// Upright: width and height after the rotation that phones store beside the picture.
+    pub size: [u32; 2],
+    /// Clockwise degrees, 0 to 359, that decoding turns the stored picture by.
+    pub rotation: u32,
+    /// Exact; of a video with a variable rate the common rate nearest to its mean, which it is read at.
+    pub fps: Fps,
+    pub has_constant_fps: bool,
+    pub duration_s: f64,
+    /// What the container says or the duration gives; [`super::video::count_frames`] decodes and counts.
+    pub frames_estimate: u64,
+    pub has_audio: bool,
+    pub look: Look,
+    pub(super) stream: u32,
+    /// Where time 0 of a seek is not the first frame: how much later that comes. None where seeking is not exact.
+    pub(super) seek_offset_s: Option<f64>,
+}
+
+/// How stored values become colours and pixels a shape; None where the file does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    pub matrix: Option<Matrix>,
+    pub range: Option<Range>,
+    /// ffmpeg's names, such as `bt709`: nothing here computes with them.
+    pub primaries: Option<String>,
+    pub transfer: Option<String>,
+    /// Width to height of one pixel, where it is no square.
+    pub pixel_aspect: Option<[u32; 2]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    Limited,
+    Full,
+}
+
+/// From Y'CbCr to R'G'B'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matrix {
+    Bt709,
+    Bt470bg,
+    Smpte170m,
+    Fcc,
+    Smpte240m,
+    Bt2020nc,
+    Bt2020c,
+}
+
+impl Look {
+    /// What a new video is tagged as: BT.709, limited range.
+    pub fn standard() -> Self {
+        let bt709 = Some("bt709".to_string());
+        let (matrix, range) = (Some(Matrix::Bt709), Some(Range::Limited));
+        Self { matrix, range, primaries: bt709.clone(), transfer: bt709, pixel_aspect: None }
+    }
+
+    /// The matrix to compute with: without a tag, BT.709 from 720 lines up and BT.601 below, as players do.
+    pub fn matrix_of(&self, size: [u32; 2]) -> Matrix {
+        let is_hd = size[0].min(size[1]) >= 720;
+        self.matrix.unwrap_or(if is_hd { Matrix::Bt709 } else { Matrix::Smpte170m })
+    }
+
+    pub fn range_or_limited(&self) -> Range {
+        self.range.unwrap_or(Range::Limited)
+    }
+}
+
+impl Range {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Limited => "tv",
+            Self::Full => "pc",
+        }
+    }
+}
+
+impl Matrix {
+    const NAMES: [(Self, &str); 7] = [
+        (Self::Bt709, "bt709"),
+        (Self::Bt470bg, "bt470bg"),
+        (Self::Smpte170m, "smpte170m"),
+        (Self::Fcc, "fcc"),
+        (Self::Smpte240m, "smpte240m"),
+        (Self::Bt2020nc, "bt2020nc"),
+        (Self::Bt2020c, "bt2020c"),
+    ];
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|(matrix, _)| *matrix)
+    }
+
+    /// ffmpeg's name of the tag.
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(matrix, _)| *matrix == self).map_or("bt709", |(_, name)| name)
+    }
+
+    /// The scale filter's name of the coefficients.
+    pub(super) fn scale_name(self) -> &'static str {
+        match self {
+            Self::Bt470bg => "bt470",
+            Self::Bt2020nc | Self::Bt2020c => "bt2020",
+            other => other.name(),
+        }
+    }
+}
+
+/// Looks at the first real video stream of `path`. Errors: no such file, not a video, nothing but sound.
+pub fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if metadata.is_dir() || metadata.len() == 0 {
+        let found = if metadata.is_dir() { "a folder" } else { "an empty file" };
+        return Err(Problem::new(path.display().to_string(), "a video file", found).input());
+    }
+    match ffmpeg.probe_command() {
+        Some(mut command) => {
+            command
+                .args(["-show_streams", "-show_format", "-of", "json"])
+                .arg(ffmpeg::file(path))
+                .stdout(Stdio::piped());
+            let mut process = Process::spawn(&mut command)?;
+            let mut json = Vec::new();
+            if let Some(mut pipe) = process.stdout() {
+                std::io::Read::read_to_end(&mut pipe, &mut json).map_err(|e| not_a_video(path, &e.to_string()))?;
+            }
+            let (status, said) = process.wait()?;
+            if !status.success() {
+                return Err(not_a_video(path, &ffmpeg::ending(status, &said)));
+            }
+            from_json(path, &json)
+        }
+        None => {
+            // Without an output ffmpeg always ends in an error; what it says before that is the description.
+            let mut process = Process::spawn(ffmpeg.describe().args(["-nostdin", "-i"]).arg(ffmpeg::file(path)))?;
+            let (status, said) = process.wait()?;
+            from_description(path, &said).unwrap_or_else(|| Err(not_a_video(path, &ffmpeg::ending(status, &said))))
+        }
+    }
+}
+
+fn not_a_video(path: &Path, found: &str) -> Error {
+    Problem::new(path.display().to_string(), "a video that ffmpeg can read", found).input()
+}
+
+fn no_stream(path: &Path) -> Error {
+    not_a_video(path, "a file without a video stream")
+}
+
+#[derive(Deserialize)]
+struct Json {
+    #[serde(default)]
+    streams: Vec<JsonStream>,
+    #[serde(default)]
+    format: JsonFormat,
+}
+
+#[derive(Deserialize, Default)]
+struct JsonFormat {
+    #[serde(default)]
+    format_name: String,
+    start_time: Option<String>,
+    duration: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct JsonStream {
+    index: u32,
+    #[serde(default)]
+    codec_type: String,
+    width: Option<u32>,
+    height: Option<u32>,
+    pix_fmt: Option<String>,
+    r_frame_rate: Option<String>,
+    avg_frame_rate: Option<String>,
+    start_time: Option<String>,
+    duration: Option<String>,
+    nb_frames: Option<String>,
+    color_range: Option<String>,
+    color_space: Option<String>,
+    color_transfer: Option<String>,
+    color_primaries: Option<String>,
+    sample_aspect_ratio: Option<String>,
+    #[serde(default)]
+    disposition: Disposition,
+    #[serde(default)]
+    tags: Tags,
+    #[serde(default)]
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Deserialize, Default)]
+struct Disposition {
+    #[serde(default)]
+    attached_pic: u8,
+}
+
+#[derive(Deserialize, Default)]
+struct Tags {
+    rotate: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SideData {
+    rotation: Option<f64>,
+}
+
+fn from_json(path: &Path, json: &[u8]) -> Result<VideoInfo> {
+    let json: Json = serde_json::from_slice(json).map_err(|e| not_a_video(path, &e.to_string()))?;
+    let is_video = |s: &&JsonStream| s.codec_type == "video" && s.disposition.attached_pic == 0;
+    let stream = json.streams.iter().find(is_video).ok_or_else(|| no_stream(path))?;
+    let (Some(width @ 1..), Some(height @ 1..)) = (stream.width, stream.height) else {
+        return Err(not_a_video(path, "a video stream without a size"));
+    };
+
+    let stored = stream.side_data_list.iter().find_map(|s| s.rotation).unwrap_or(0.0);
+    let clockwise = match &stream.tags.rotate {
+        Some(tag) => tag.parse().unwrap_or(0.0),
+        None => -stored,
+    };
+    let number = |text: &Option<String>| text.as_deref().and_then(|t| t.parse::<f64>().ok());
+    let (fps, has_constant_fps) =
+        choose_fps(path, fraction(stream.r_frame_rate.as_deref()), fraction(stream.avg_frame_rate.as_deref()))?;
+    let duration_s = number(&stream.duration).or(number(&json.format.duration)).unwrap_or(0.0);
+    let counted = stream.nb_frames.as_deref().and_then(|n| n.parse().ok()).filter(|_| has_constant_fps);
+    let known =
+        |text: &Option<String>| text.clone().filter(|t| !["unknown", "unspecified", "reserved"].contains(&t.as_str()));
+    let look = Look {
+        matrix: stream.color_space.as_deref().and_then(Matrix::parse),
+        range: range(stream.color_range.as_deref().unwrap_or(""), stream.pix_fmt.as_deref().unwrap_or("")),
+        primaries: known(&stream.color_primaries),
+        transfer: known(&stream.color_transfer),
+        pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(pixel_aspect),
+    };
+    let seeks_exactly =
+        ["mov", "matroska"].iter().any(|name| json.format.format_name.contains(name)) && has_constant_fps;
+    let offset = number(&stream.start_time).unwrap_or(0.0) - number(&json.format.start_time).unwrap_or(0.0);
+    Ok(upright(
+        VideoInfo {
+            path: path.to_path_buf(),
+            size: [width, height],
+            rotation: 0,
+            fps,
+            has_constant_fps,
+            duration_s,
+            frames_estimate: counted.unwrap_or((duration_s * fps.as_f64()).round() as u64),
+            has_audio: json.streams.iter().any(|s| s.codec_type == "audio"),
+            look,
+            stream: stream.index,
+            seek_offset_s: seeks_exactly.then_some(offset),
+        },
+        clockwise,
+    ))
+}
+
+/// `Stream #0:1(und): Video: h264 (High), yuv420p(tv, bt709), 640x360 [SAR 1:1 DAR 16:9], 90 kb/s, 25 fps, 25 tbr, ...`
+/// None if there is no stream at all.
+fn from_description(path: &Path, text: &str) -> Option<Result<VideoInfo>> {
+    let input = text.find("Input #0").map(|at| &text[at..])?;
+    let mut lines = input.lines().map(str::trim);
+    let is_video = |l: &&str| l.starts_with("Stream #0:") && l.contains("Video: ") && !l.contains("(attached pic)");
+    let Some(stream) = lines.find(is_video) else { return Some(Err(no_stream(path))) };
+    let clockwise = lines
+        .take_while(|l| !l.starts_with("Stream #"))
+        .find_map(|l| l.strip_prefix("displaymatrix: rotation of ")?.strip_suffix(" degrees")?.parse::<f64>().ok())
+        .map_or(0.0, |stored| -stored);
+    Some(describe(path, input, stream).map(|info| upright(info, clockwise)))
+}
+
+fn describe(path: &Path, input: &str, stream: &str) -> Result<VideoInfo> {
+    let unclear = || not_a_video(path, stream);
+    let index = stream["Stream #0:".len()..].split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
+    let (_, fields) = stream.split_once("Video: ").ok_or_else(unclear)?;
+    let fields = top_level(fields);
+    let size = fields.iter().find_map(|f| {
+        let (width, height) = f.split(' ').next()?.split_once('x')?;
+        Some([width.parse().ok().filter(|&w| w > 0)?, height.parse().ok().filter(|&h| h > 0)?])
+    });
+    let rate = |unit: &str| fields.iter().find_map(|f| decimal_fps(f.strip_suffix(unit)?.trim().parse().ok()?));
+    let (fps, has_constant_fps) = choose_fps(path, rate("tbr"), rate("fps"))?;
+
+    let (format, tags) = fields.get(1).map_or(("", ""), |f| f.trim_end_matches(')').split_once('(').unwrap_or((f, "")));
+    let tags: Vec<&str> = tags.split(", ").collect();
+    // One name stands for all three where they agree: `bt709`, else `bt709/bt470bg/smpte170m`.
+    let colours = tags.iter().find_map(|tag| match tag.split('/').collect::<Vec<_>>().as_slice() {
+        [matrix, primaries, transfer] => Some([*matrix, *primaries, *transfer]),
+        [one] if Matrix::parse(one).is_some() => Some([*one; 3]),
+        _ => None,
+    });
+    let [matrix, primaries, transfer] = colours.unwrap_or(["unknown"; 3]);
+    let known = |name: &str| Some(name.to_string()).filter(|n| n != "unknown");
+    let aspect = stream.split_once("SAR ").and_then(|(_, rest)| pixel_aspect(rest.split(' ').next()?));
+    let look = Look {
+        matrix: Matrix::parse(matrix),
+        range: range(tags.iter().find(|t| ["tv", "pc"].contains(t)).unwrap_or(&""), format),
+        primaries: known(primaries),
+        transfer: known(transfer),
+        pixel_aspect: aspect,
+    };
+    let duration_s = input.split_once("Duration: ").and_then(|(_, rest)| clock(rest.split(',').next()?)).unwrap_or(0.0);
+    Ok(VideoInfo {
+        path: path.to_path_buf(),
+        size: size.ok_or_else(unclear)?,
+        rotation: 0,
+        fps,
+        has_constant_fps,
+        duration_s,
+        frames_estimate: (duration_s * fps.as_f64()).round() as u64,
+        has_audio: input.lines().any(|l| l.trim().starts_with("Stream #0:") && l.contains("Audio: ")),
+        look,
+        stream: index.ok_or_else(unclear)?,
+        seek_offset_s: None,
+    })
+}
+
+/// `info` turned `clockwise` degrees; by a quarter, width and height change places, and so do a pixel's.
+fn upright(info: VideoInfo, clockwise: f64) -> VideoInfo {
+    let rotation = (clockwise.round() as i64).rem_euclid(360) as u32;
+    if rotation % 180 != 90 {
+        return VideoInfo { rotation, ..info };
+    }
+    let [width, height] = info.size;
+    let pixel_aspect = info.look.pixel_aspect.map(|[x, y]| [y, x]);
+    VideoInfo { rotation, size: [height, width], look: Look { pixel_aspect, ..info.look }, ..info }
+}
+
+/// The rate to read at, and whether it is constant. `base` is the lowest rate that all time stamps fit (ffmpeg's tbr), `mean`
+/// the count over the duration.
+fn choose_fps(path: &Path, base: Option<Fps>, mean: Option<Fps>) -> Result<(Fps, bool)> {
+    let (base, mean) = match (base, mean) {
+        (Some(base), Some(mean)) => (base, mean),
+        (Some(one), None) | (None, Some(one)) => return Ok((one, true)),
+        (None, None) => return Err(not_a_video(path, "a video stream without a frame rate")),
+    };
+    let differ = |a: Fps, b: Fps| (a.as_f64() / b.as_f64() - 1.0).abs();
+    if differ(base, mean) < 5e-3 {
+        return Ok((base, differ(base, mean) < 1e-6));
+    }
+    let common = COMMON_FPS.map(|(num, den)| Fps { num, den });
+    let near = common.into_iter().filter(|&fps| differ(fps, mean) < 1e-2);
+    let nearest = near.min_by(|&a, &b| differ(a, mean).total_cmp(&differ(b, mean)));
+    Ok((nearest.unwrap_or(mean), false))
+}
+
+const COMMON_FPS: [(u32, u32); 9] =
+    [(24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1), (120, 1)];
+
+/// What ffmpeg prints with two decimals.
+fn decimal_fps(rate: f64) -> Option<Fps> {
+    let printed = |fps: &(u32, u32)| (f64::from(fps.0) / f64::from(fps.1) - rate).abs() < 5.1e-3;
+    if let Some(&(num, den)) = COMMON_FPS.iter().find(|fps| printed(fps)) {
+        return Some(Fps { num, den });
+    }
+    let (num, den) = if rate.fract() == 0.0 { (rate, 1) } else { ((rate * 100.0).round(), 100) };
+    Fps::new(num as u32, den).ok()
+}
+
+fn fraction(text: Option<&str>) -> Option<Fps> {
+    let (num, den) = text?.split_once('/')?;
+    Fps::new(num.parse().ok()?, den.parse().ok()?).ok()
+}
+
+fn range(tag: &str, pixel_format: &str) -> Option<Range> {
+    match tag {
+        "tv" => Some(Range::Limited),
+        "pc" => Some(Range::Full),
+        _ => pixel_format.starts_with("yuvj").then_some(Range::Full),
+    }
+}
+
+fn pixel_aspect(text: &str) -> Option<[u32; 2]> {
+    let (x, y) = text.split_once(':')?;
+    let (x, y) = (x.parse().ok()?, y.parse().ok()?);
+    (x > 0 && y > 0 && x != y).then_some([x, y])
+}
+
+/// Seconds of `00:01:02.50`.
+fn clock(text: &str) -> Option<f64> {
+    text.split(':').try_fold(0.0, |total, part| Some(total * 60.0 + part.trim().parse::<f64>().ok()?))
+}
+
+/// Splits at the commas outside of brackets.
+fn top_level(text: &str) -> Vec<&str> {
+    let (mut fields, mut depth, mut start) = (Vec::new(), 0i32, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth -= 1,
+            ',' if depth == 0 => {
+                fields.push(text[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    fields.push(text[start..].trim());
+    fields
+}

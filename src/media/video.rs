@@ -1,0 +1,396 @@
+//! Videos in and out through ffmpeg: raw RGB over pipes, with the matrix and the range named to its scaler both ways.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use super::ffmpeg::{self, Ffmpeg, Process};
+use super::frames::{self, Fps, Frame, FrameSink, FrameSource};
+use super::probe::{Look, VideoInfo};
+use crate::{Error, Problem, Result};
+
+/// Without these swscale drops chroma samples and rounds down: a picture would lose quality on the way through RGB.
+const SCALE_FLAGS: &str = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp";
+
+/// The frames of a video at a constant rate, upright, decoded as they are asked for.
+pub struct VideoReader {
+    ffmpeg: Ffmpeg,
+    info: VideoInfo,
+    running: Option<Running>,
+    next: u64,
+    ended: bool,
+}
+
+struct Running {
+    process: Process,
+    pipe: BufReader<ChildStdout>,
+}
+
+impl VideoReader {
+    pub fn new(ffmpeg: &Ffmpeg, info: VideoInfo) -> Self {
+        Self { ffmpeg: ffmpeg.clone(), info, running: None, next: 0, ended: false }
+    }
+
+    pub fn info(&self) -> &VideoInfo {
+        &self.info
+    }
+
+    fn start(&self) -> Result<Running> {
+        let [width, height] = self.info.size;
+        let look = &self.info.look;
+        let to_rgb = format!(
+            "scale={width}:{height}:in_color_matrix={}:in_range={}:out_range=pc:flags={SCALE_FLAGS},format=rgb24",
+            look.matrix_of(self.info.size).scale_name(),
+            look.range_or_limited().name(),
+        );
+        let mut command = decode(&self.ffmpeg, &self.info, self.next, &to_rgb);
+        let mut process = Process::spawn(&mut command)?;
+        let pipe = process.stdout().ok_or_else(|| self.undecodable("no pipe"))?;
+        Ok(Running { process, pipe: BufReader::new(pipe) })
+    }
+
+    fn undecodable(&self, found: &str) -> Error {
+        let subject = format!("{}, frame {}", self.info.path.display(), self.next);
+        Problem::new(subject, "a frame that ffmpeg can decode", found).input()
+    }
+}
+
+impl FrameSource for VideoReader {
+    fn size(&self) -> [u32; 2] {
+        self.info.size
+    }
+
+    fn fps(&self) -> Fps {
+        self.info.fps
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => self.start()?,
+        };
+        let [width, height] = self.info.size;
+        let bytes = width as usize * height as usize * 3;
+        let mut rgb = Vec::with_capacity(bytes);
+        let read = (&mut running.pipe).take(bytes as u64).read_to_end(&mut rgb);
+        read.map_err(|e| self.undecodable(&e.to_string()))?;
+        if rgb.len() == bytes {
+            self.running = Some(running);
+            self.next += 1;
+            return Ok(Some(Frame { width, height, rgb }));
+        }
+
+        self.ended = true;
+        let (status, said) = running.process.wait()?;
+        let is_cut = !rgb.is_empty();
+        if !status.success() || is_cut {
+            return Err(self.undecodable(&ffmpeg::ending(status, &said)));
+        }
+        if self.next == 0 {
+            let found = if said.is_empty() { "none".to_string() } else { ffmpeg::ending(status, &said) };
+            let subject = self.info.path.display().to_string();
+            return Err(Problem::new(subject, "a video with a frame or more", found).input());
+        }
+        if !said.is_empty() {
+            tracing::warn!("{}: ffmpeg says: {}", self.info.path.display(), ffmpeg::ending(status, &said));
+        }
+        Ok(None)
+    }
+
+    fn seek(&mut self, index: u64) -> Result<()> {
+        if self.next != index {
+            self.running = None;
+            self.next = index;
+        }
+        self.ended = false;
+        Ok(())
+    }
+}
+
+/// How many frames a [`VideoReader`] of this video yields: it is decoded once, into pictures of 16 pixels.
+pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
+    const BYTES: u64 = 16;
+    let mut process = Process::spawn(&mut decode(ffmpeg, info, 0, "scale=4:4,format=gray"))?;
+    let mut total = 0;
+    if let Some(mut pipe) = process.stdout() {
+        let subject = || info.path.display().to_string();
+        total = std::io::copy(&mut pipe, &mut std::io::sink())
+            .map_err(|e| Problem::new(subject(), "a video that decodes", e.to_string()).input())?;
+    }
+    let (status, said) = process.wait()?;
+    if !status.success() || total < BYTES {
+        let found = if total < BYTES && said.is_empty() { "none".to_string() } else { ffmpeg::ending(status, &said) };
+        return Err(Problem::new(info.path.display().to_string(), "a video with a frame or more", found).input());
+    }
+    Ok(total / BYTES)
+}
+
+/// ffmpeg writing frames from number `first` on to its stdout, as `last_filters` leave them.
+fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
+    let mut command = ffmpeg.command();
+    let mut trim = String::new();
+    match info.seek_offset_s {
+        _ if first == 0 => {}
+        // A quarter of a frame early: stored time stamps are rounded, and ffmpeg drops what comes before.
+        Some(offset_s) => {
+            let seconds = (first as f64 - 0.25) / info.fps.as_f64() + offset_s;
+            command.args(["-ss", &format!("{seconds:.6}")]);
+        }
+        None => trim = format!("trim=start_frame={first},"),
+    }
+    // Time stamps from zero on, or ffmpeg would repeat the first frame to fill the time before it.
+    let filters = format!("fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
+    command.arg("-i").arg(ffmpeg::file(&info.path));
+    command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters, "-f", "rawvideo", "pipe:1"]);
+    command.stdout(Stdio::piped());
+    command
+}
+
+/// What a video is encoded as.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoSpec {
+    /// Width and height. Most encoders' usual yuv420p has no odd sizes: such a video becomes yuv444p, which keeps every
+    /// pixel but plays in fewer programs.
+    pub size: [u32; 2],
+    pub fps: Fps,
+    /// The source's, so that its tags are kept; [`Look::standard`] for a new video.
+    pub look: Look,
+    /// An encoder of ffmpeg's.
+    pub codec: String,
+    /// Constant rate factor: None leaves the quality to the encoder, as those without the option need.
+    pub crf: Option<u8>,
+}
+
+impl VideoSpec {
+    pub const CODEC: &str = "libx264";
+    pub const CRF: u8 = 18;
+
+    pub fn new(size: [u32; 2], fps: Fps, look: Look) -> Self {
+        Self { size, fps, look, codec: Self::CODEC.to_string(), crf: Some(Self::CRF) }
+    }
+
+    fn encode_args(&self) -> Vec<String> {
+        let Self { size: [width, height], look, .. } = self;
+        let name = |tag: &Option<String>| tag.clone().unwrap_or("unknown".to_string());
+        let (matrix, range) = (look.matrix.map(|m| m.name().to_string()), look.range.map(|r| r.name().to_string()));
+        let pixel_format = if width % 2 == 0 && height % 2 == 0 { "yuv420p" } else { "yuv444p" };
+        let [sar_x, sar_y] = look.pixel_aspect.unwrap_or([1, 1]);
+        let filters = format!(
+            "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},format={pixel_format},\
+             setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
+            look.matrix_of(self.size).scale_name(),
+            look.range_or_limited().name(),
+            name(&range),
+            name(&matrix),
+            name(&look.primaries),
+            name(&look.transfer),
+        );
+        let mut args = vec!["-vf".to_string(), filters, "-c:v".to_string(), self.codec.clone()];
+        // Newer ffmpegs take the tags from the frames, older ones from these options.
+        let options = [
+            ("-colorspace", matrix),
+            ("-color_range", range),
+            ("-color_primaries", look.primaries.clone()),
+            ("-color_trc", look.transfer.clone()),
+            ("-crf", self.crf.map(|crf| crf.to_string())),
+        ];
+        for (option, value) in options {
+            args.extend(value.into_iter().flat_map(|value| [option.to_string(), value]));
+        }
+        args
+    }
+}
+
+/// Encodes frames as they come. The file has its name only once it is complete; until then it is hidden beside it, and it
+/// is removed if this is dropped unfinished.
+pub struct VideoWriter {
+    ffmpeg: Ffmpeg,
+    out: PathBuf,
+    video: Temporary,
+    spec: VideoSpec,
+    audio: Option<PathBuf>,
+    process: Process,
+    pipe: Option<ChildStdin>,
+    frames: u64,
+}
+
+impl VideoWriter {
+    /// `audio` is any file with sound; it is cut, or filled up with silence, to the video's length. Errors: `out` cannot be
+    /// written or is of a kind not known here.
+    pub fn create(ffmpeg: &Ffmpeg, out: &Path, spec: VideoSpec, audio: Option<&Path>) -> Result<Self> {
+        let container = Container::of(out)?;
+        let video = Temporary::create(frames::beside(out, ".video")?)?;
+        let [width, height] = spec.size;
+        let (size, fps) = (format!("{width}x{height}"), spec.fps.to_string());
+        let mut command = ffmpeg.command();
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
+        command.args(spec.encode_args()).args(container.args()).arg("-y").arg(ffmpeg::file(&video.path));
+        let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
+        let pipe = process.stdin();
+        Ok(Self {
+            ffmpeg: ffmpeg.clone(),
+            out: out.to_path_buf(),
+            video,
+            spec,
+            audio: audio.map(Path::to_path_buf),
+            process,
+            pipe,
+            frames: 0,
+        })
+    }
+
+    /// Ends ffmpeg's input and says what went wrong, if anything did.
+    fn close(&mut self) -> Result<()> {
+        drop(self.pipe.take());
+        let (status, said) = self.process.wait()?;
+        if status.success() { Ok(()) } else { Err(ffmpeg::write_failed(&self.out, status, &said)) }
+    }
+}
+
+impl FrameSink for VideoWriter {
+    fn write(&mut self, frame: &Frame) -> Result<()> {
+        frames::check_size(&format!("{}, frame {}", self.out.display(), self.frames), self.spec.size, frame)?;
+        let written = match &mut self.pipe {
+            Some(pipe) => pipe.write_all(&frame.rgb),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        };
+        if let Err(e) = written {
+            // A pipe breaks because ffmpeg ended; why it did is the better message.
+            self.close()?;
+            return Err(Error::Ffmpeg(Problem::new("ffmpeg", "to read all frames", e.to_string())));
+        }
+        self.frames += 1;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if self.frames == 0 {
+            return Err(Problem::new(self.out.display().to_string(), "a frame or more to write", "none").input());
+        }
+        self.close()?;
+        match &self.audio {
+            None => self.video.publish(&self.out),
+            Some(audio) => {
+                let piece = std::slice::from_ref(&self.video.path);
+                join(&self.ffmpeg, piece, Some(audio), self.spec.fps, self.frames, &self.out)
+            }
+        }
+    }
+}
+
+/// Puts videos of one [`VideoSpec`] one after another, `frames` in all, with the sound of `audio`, into `out`; no picture
+/// is encoded again.
+pub fn join(
+    ffmpeg: &Ffmpeg,
+    pieces: &[PathBuf],
+    audio: Option<&Path>,
+    fps: Fps,
+    frames: u64,
+    out: &Path,
+) -> Result<()> {
+    let container = Container::of(out)?;
+    let joined = Temporary::create(frames::beside(out, ".partial")?)?;
+    let mut command = ffmpeg.command();
+    command.args(["-f", "concat", "-safe", "0", "-protocol_whitelist", "file,pipe", "-i", "pipe:0"]);
+    if let Some(audio) = audio {
+        if !audio.is_file() {
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(Error::Read { path: audio.to_path_buf(), source });
+        }
+        let seconds = frames as f64 * f64::from(fps.den) / f64::from(fps.num);
+        command.arg("-i").arg(ffmpeg::file(audio)).args(["-map", "0:v:0", "-map", "1:a:0"]);
+        command.args(["-af", &format!("asetpts=PTS-STARTPTS,apad,atrim=end={seconds:.6}")]);
+        command.args(["-c:a", container.audio_codec(), "-b:a", "192k"]);
+    }
+    command.args(["-c:v", "copy"]).args(container.args()).arg("-y").arg(ffmpeg::file(&joined.path));
+    let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
+    let mut list = Vec::new();
+    for piece in pieces {
+        let path = std::path::absolute(piece).map_err(|source| Error::Read { path: piece.clone(), source })?;
+        list.extend(b"file '");
+        list.extend(ffmpeg::file(&path).to_string_lossy().replace('\'', r"'\''").bytes());
+        list.extend(b"'\n");
+    }
+    if let Some(mut pipe) = process.stdin() {
+        // If this fails, ffmpeg has ended and its status says why.
+        let _ = pipe.write_all(&list);
+    }
+    let (status, said) = process.wait()?;
+    if !status.success() {
+        if let Some(audio) = audio.filter(|_| said.contains("matches no streams")) {
+            let found = "a file without an audio stream";
+            return Err(Problem::new(audio.display().to_string(), "sound that ffmpeg can decode", found).input());
+        }
+        return Err(ffmpeg::write_failed(out, status, &said));
+    }
+    joined.publish(out)
+}
+
+/// The kinds of file that a video is written to, by the end of the name.
+#[derive(Clone, Copy)]
+enum Container {
+    Mp4,
+    Matroska,
+    WebM,
+}
+
+impl Container {
+    fn of(path: &Path) -> Result<Self> {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        match extension.as_str() {
+            "mp4" | "m4v" | "mov" => Ok(Self::Mp4),
+            "mkv" => Ok(Self::Matroska),
+            "webm" => Ok(Self::WebM),
+            _ => Err(Problem::new(
+                path.display().to_string(),
+                "a name ending in .mp4, .m4v, .mov, .mkv or .webm",
+                "another",
+            )
+            .usage()),
+        }
+    }
+
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            // The index in front, so that a player or a browser starts before it has the whole file.
+            Self::Mp4 => &["-movflags", "+faststart"],
+            Self::Matroska | Self::WebM => &[],
+        }
+    }
+
+    fn audio_codec(self) -> &'static str {
+        match self {
+            Self::Mp4 | Self::Matroska => "aac",
+            Self::WebM => "libopus",
+        }
+    }
+}
+
+/// A file that is removed when dropped, unless it got its final name.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// Errors: the file cannot be made, which is better known before hours of work.
+    fn create(path: PathBuf) -> Result<Self> {
+        match File::create(&path) {
+            Ok(_) => Ok(Self { path }),
+            Err(source) => Err(Error::Write { path, source }),
+        }
+    }
+
+    fn publish(&self, out: &Path) -> Result<()> {
+        fs::rename(&self.path, out).map_err(|source| Error::Write { path: out.to_path_buf(), source })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
