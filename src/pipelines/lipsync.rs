@@ -297,7 +297,10 @@ impl Footage {
             None => None,
             Some(reader) => match reader.frame(source)? {
                 None => None,
-                Some(frame) => Some(occluded(&self.gpu, frame, self.regions.at(source as usize), self.side)?),
+                Some(frame) => {
+                    let occluder = occluded(&self.gpu, frame, self.regions.at(source as usize), self.side)?;
+                    Some(occluder.downsample_mask(step, None)?)
+                }
             },
         };
         mask.downsample_mask(step, occluder.as_ref())
