@@ -65,6 +65,10 @@ golden_tests! {
     vae_sgm: "08c_vae_sgm.safetensors", F32 F16;
     hubert: "09_hubert.safetensors", F32 F16;
     wavlm: "10_wavlm.safetensors", F32 F16;
+    keyface_unet_keyframe: "21_keyface_unet_keyframe.safetensors", F32 F16;
+    keyface_sampling_keyframes: "22_keyface_sampling_keyframes.safetensors", F32;
+    keyface_unet_interpolation: "23_keyface_unet_interpolation.safetensors", F32 F16;
+    keyface_sampling_interpolation: "24_keyface_sampling_interpolation.safetensors", F32;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.

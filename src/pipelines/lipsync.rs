@@ -9,7 +9,7 @@ use super::floats::FloatFile;
 use super::region::Regions;
 use super::resume::WorkFolder;
 use super::segments::{Chunk, Extend, FRAME_SAMPLES, Length, Parity, Plan};
-use super::stage::{Conditions, with_keyframes};
+use super::stage::{Conditions, StageNetworks, with_keyframes};
 use super::weights::{Role, Storage, WeightSet};
 use crate::diffusion::schedule::{ays, initial_scale};
 use crate::diffusion::{Branch, Denoiser, Guidance, Sampler};
@@ -18,7 +18,7 @@ use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource};
-use crate::models::keysync::{AudioProjection, ClipUnet};
+use crate::models::clip_unet::{AudioProjection, ClipUnet};
 use crate::models::vae::{Decoder, Encoder, LATENT_SCALE};
 use crate::nn::Trace;
 use crate::ops::{Inpaint, Region, Rgb8};
@@ -689,14 +689,14 @@ impl<'a> Frames<'a> {
         let audio = projection.forward(&pairs)?;
         let audio = audio.reshape(&[clips, per_clip, audio.last_dim()])?;
         let guidance = self.options.guidance;
-        let conditions = Conditions::new(unet, reference, &audio, guidance.branches())?;
+        let conditions = Conditions::new(StageNetworks::one(unet), reference, &audio, None, guidance.branches())?;
         let inpaint = Inpaint { mask: &mask, clean: &latents };
         let denoiser = Denoiser { guidance, inpaint: Some(inpaint), batched: self.options.batched };
         let sigmas = ays(self.options.steps)?;
         let x = noise.reshape(latents.shape())?.affine(initial_scale(sigmas[0]) as f32, 0.0)?;
         let network = |x: &Tensor, branches: &[Branch], c_noise: f64| {
             let c_noise = vec![c_noise as f32; branches.len() * clips * per_clip];
-            conditions.forward(unet, x, branches, &c_noise)
+            conditions.forward(x, branches, &c_noise)
         };
         let (steps, units) = (self.options.steps, (clips * guidance.branches().len()) as f64);
         let total =

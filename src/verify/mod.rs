@@ -27,10 +27,14 @@ pub enum Case {
     VaeSgm,
     Hubert,
     WavLm,
+    KeyfaceUnetKeyframe,
+    KeyfaceUnetInterpolation,
+    KeyfaceSamplingKeyframes,
+    KeyfaceSamplingInterpolation,
 }
 
 impl Case {
-    const ALL: [(&'static str, Case); 9] = [
+    const ALL: [(&'static str, Case); 13] = [
         ("unet_keyframe", Case::UnetKeyframe),
         ("unet_interpolation", Case::UnetInterpolation),
         ("blocks", Case::Blocks),
@@ -40,6 +44,10 @@ impl Case {
         ("vae_sgm", Case::VaeSgm),
         ("hubert", Case::Hubert),
         ("wavlm", Case::WavLm),
+        ("keyface_unet_keyframe", Case::KeyfaceUnetKeyframe),
+        ("keyface_unet_interpolation", Case::KeyfaceUnetInterpolation),
+        ("keyface_sampling_keyframes", Case::KeyfaceSamplingKeyframes),
+        ("keyface_sampling_interpolation", Case::KeyfaceSamplingInterpolation),
     ];
 
     /// The case of this name; None for one that this version does not know.
@@ -59,10 +67,14 @@ pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> 
     })?;
     let mut checker = Checker::new(gpu, &golden, elem, row);
     match case {
-        Case::UnetKeyframe | Case::UnetInterpolation => unet::check(&mut checker)?,
+        Case::UnetKeyframe | Case::UnetInterpolation | Case::KeyfaceUnetKeyframe | Case::KeyfaceUnetInterpolation => {
+            unet::check(&mut checker)?
+        }
         Case::Blocks => blocks::check(&mut checker)?,
         Case::SamplingKeyframes => sampling::check_keyframes(&mut checker)?,
         Case::SamplingInterpolation => sampling::check_interpolation(&mut checker)?,
+        Case::KeyfaceSamplingKeyframes => sampling::check_keyface_keyframes(&mut checker)?,
+        Case::KeyfaceSamplingInterpolation => sampling::check_keyface_interpolation(&mut checker)?,
         Case::VaeHub | Case::VaeSgm => vae::check(&mut checker)?,
         Case::Hubert => speech::check_hubert(&mut checker)?,
         Case::WavLm => speech::check_wavlm(&mut checker)?,
