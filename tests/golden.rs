@@ -61,14 +61,18 @@ golden_tests! {
     blocks: "03_blocks.safetensors", F32;
     sampling_keyframes: "04_sampling_keyframes.safetensors", F32;
     sampling_interpolation: "05_sampling_interpolation.safetensors", F32;
+    pipeline_indices: "06_pipeline_indices.json", F32;
+    masks: "07_masks.safetensors", F32;
     vae_hub: "08a_vae_diffusers_2level.safetensors", F32 F16;
     vae_sgm: "08c_vae_sgm.safetensors", F32 F16;
     hubert: "09_hubert.safetensors", F32 F16;
     wavlm: "10_wavlm.safetensors", F32 F16;
+    resize_u8: "12_resize_u8.safetensors", F32;
     keyface_unet_keyframe: "21_keyface_unet_keyframe.safetensors", F32 F16;
     keyface_sampling_keyframes: "22_keyface_sampling_keyframes.safetensors", F32;
     keyface_unet_interpolation: "23_keyface_unet_interpolation.safetensors", F32 F16;
     keyface_sampling_interpolation: "24_keyface_sampling_interpolation.safetensors", F32;
+    keyface_indices: "25_keyface_indices.json", F32;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.
@@ -117,4 +121,6 @@ fixture_tests! {
     vae_sgm: "vae_sgm.safetensors";
     hubert: "hubert.safetensors";
     wavlm: "wavlm.safetensors";
+    masks: "masks.safetensors";
+    resize_u8: "resize_u8.safetensors";
 }
