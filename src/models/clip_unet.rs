@@ -140,9 +140,9 @@ impl ClipUnet {
 /// top. Its checkpoint is a training engine's: what stands in front of `diffusion_model` is not part of the names, and
 /// whatever belongs to neither is no part of the network. Names that are cut already stay.
 pub fn weaker_weights(weights: &Weights) -> Result<Weights> {
-    weights.renamed(|name| match name.find("diffusion_model.") {
-        Some(at) => Some(name[at..].to_owned()),
-        None => name.contains("learned_mask").then(|| name.replace("_forward_module.", "").replace("model.", "")),
+    weights.renamed(|name| {
+        let start = ["diffusion_model.", "learned_mask"].iter().find_map(|start| name.find(start));
+        start.map(|start| name[start..].to_owned())
     })
 }
 
