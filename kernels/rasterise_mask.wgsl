@@ -1,8 +1,8 @@
 // rasterise_mask: y = 1 inside a frame's outline, else 0. Exact integers throughout.
 //   outlines   i32 as u32 [frames, 8] or [frames, 2 * VERTICES]   y   f32 [frames, size, size], written everywhere
 // VERTICES 0: left, top, right, bottom of what is filled, then of the hole in it; all ends inclusive, empty where left > right.
-// VERTICES n: the polygon's corners x, y. As Pillow fills one: even-odd at pixel centres, and every pixel that an edge
-// passes within half a pixel to its left or right.
+// VERTICES n: the polygon's corners x, y. As Pillow fills one: even-odd at pixel centres, every pixel that an edge passes
+// less than half a pixel to its left or right, and level edges from corner to corner.
 // Dispatch: one invocation per four elements of y, workgroups folded over x and y.
 #params
 count: u32              // groups of four elements here
@@ -25,7 +25,8 @@ fn value(outline: u32, x: i32, y: i32) -> f32 {
         // How far right of the edge the pixel lies, times d.y.
         let across = (x - a.x) * d.y - (y - a.y) * d.x;
         if (a.y <= y) != (b.y <= y) && (across < 0) == (d.y > 0) && across != 0 { inside = !inside; }
-        if d.y != 0 && y >= min(a.y, b.y) && y <= max(a.y, b.y) && 2 * abs(across) <= abs(d.y) { edge = true; }
+        let near = select(2 * abs(across) < abs(d.y), x >= min(a.x, b.x) && x <= max(a.x, b.x), d.y == 0);
+        if near && y >= min(a.y, b.y) && y <= max(a.y, b.y) { edge = true; }
         a = b;
     }
     return select(0.0, 1.0, inside || edge);

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
+use crate::models::clip_unet::Prompt;
 use crate::nn::Trace;
 use crate::ops::{
     Activation, Attend, Epilogue, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8, Rows, WeightShape,
@@ -301,7 +302,10 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
                     let condition = unet.condition(&ramp(gpu, &[1, side, side, 4], Elem::F32)?, FRAMES)?;
                     let audio = projection.forward(&ramp(gpu, &[FRAMES, 2, projection.inputs()], Elem::F32)?)?;
                     let audio = audio.reshape(&[1, FRAMES, audio.last_dim()])?;
-                    Ok(Box::new(move || unet.forward(&x, &condition, &[0.5; FRAMES], &audio, None, &mut Trace::off())))
+                    Ok(Box::new(move || {
+                        let prompt = Prompt { concat: &condition, audio: &audio, emotion: None };
+                        unet.forward(&x, prompt, &[0.5; FRAMES], None, &mut Trace::off())
+                    }))
                 },
                 side,
             ),

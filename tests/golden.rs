@@ -2,10 +2,16 @@
 //!
 //! `VISEME_GOLDEN_FULL=1` adds the full-size networks, which take minutes and up to 14 GiB.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use viseme::gpu::{Elem, Gpu};
+use viseme::models::clip_unet::{AudioProjection, ClipUnet, UNUSED, weaker_weights};
+use viseme::models::unet::Config;
+use viseme::models::vae::Decoder;
+use viseme::nn::Loader;
 use viseme::verify::verify;
+use viseme::weights::{Dtype, Source, Weights};
 
 fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
@@ -61,10 +67,18 @@ golden_tests! {
     blocks: "03_blocks.safetensors", F32;
     sampling_keyframes: "04_sampling_keyframes.safetensors", F32;
     sampling_interpolation: "05_sampling_interpolation.safetensors", F32;
+    pipeline_indices: "06_pipeline_indices.json", F32;
+    masks: "07_masks.safetensors", F32;
     vae_hub: "08a_vae_diffusers_2level.safetensors", F32 F16;
     vae_sgm: "08c_vae_sgm.safetensors", F32 F16;
     hubert: "09_hubert.safetensors", F32 F16;
     wavlm: "10_wavlm.safetensors", F32 F16;
+    resize_u8: "12_resize_u8.safetensors", F32;
+    keyface_unet_keyframe: "21_keyface_unet_keyframe.safetensors", F32 F16;
+    keyface_sampling_keyframes: "22_keyface_sampling_keyframes.safetensors", F32;
+    keyface_unet_interpolation: "23_keyface_unet_interpolation.safetensors", F32 F16;
+    keyface_sampling_interpolation: "24_keyface_sampling_interpolation.safetensors", F32;
+    keyface_indices: "25_keyface_indices.json", F32;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.
@@ -85,6 +99,51 @@ fn full_size() {
         if let Some(path) = golden(&format!("{file}.safetensors")) {
             hold(&path, Elem::F32);
             gpu().unwrap().trim().unwrap();
+        }
+    }
+}
+
+/// Names and shapes without values.
+struct Names(serde_json::Value);
+
+impl Source for Names {
+    fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
+        serde_json::from_value(self.0.get(name)?.clone()).ok().map(|shape| (Dtype::F16, shape))
+    }
+    fn names(&self) -> Vec<String> {
+        self.0.as_object().unwrap().keys().cloned().collect()
+    }
+    fn read(&self, _: &str) -> viseme::Result<Cow<'_, [u8]>> {
+        unreachable!("only planned")
+    }
+}
+
+/// The networks of both systems in their published size ask for every tensor of their lists, in its shape, and nothing else.
+#[test]
+fn published_networks_ask_for_every_name() {
+    let Some(gpu) = gpu() else { return };
+    for file in ["keysync_full_names.json", "keyface_full_names.json"] {
+        let Some(path) = golden(file) else { return };
+        let lists: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for list in ["keyframe", "interpolation"] {
+            let names: Vec<&String> = lists[list].as_object().unwrap().keys().collect();
+            let plan = Weights::from_source(Names(lists[list].clone())).plan(|w| {
+                let l = Loader::new(gpu, w, Elem::F16);
+                ClipUnet::load(&l.at("model"), Config::default(), Elem::F16)?;
+                AudioProjection::load(&l.at("conditioner"))?;
+                Decoder::load(&l.at("first_stage_model")).map(|_| ())
+            });
+            let asked: Vec<_> = plan.unwrap().requests.into_iter().map(|request| request.name).collect();
+            let unused = |name: &str| UNUSED[..1].iter().any(|place| name.starts_with(&format!("{place}.")));
+            let expected: Vec<_> = names.into_iter().filter(|name| !unused(name)).cloned().collect();
+            assert_eq!(asked, expected, "{file}: {list}");
+        }
+        if let Some(bad) = lists.get("interpolation_bad") {
+            let stored = bad.as_object().unwrap().iter();
+            let stored = stored.map(|(name, shape)| (format!("_forward_module.model.{name}"), shape.clone())).collect();
+            let w = weaker_weights(&Weights::from_source(Names(serde_json::Value::Object(stored)))).unwrap();
+            let plan = w.plan(|w| ClipUnet::load(&Loader::new(gpu, w, Elem::F16), Config::default(), Elem::F16));
+            assert_eq!(plan.unwrap().requests.len(), bad.as_object().unwrap().len());
         }
     }
 }
@@ -113,4 +172,6 @@ fixture_tests! {
     vae_sgm: "vae_sgm.safetensors";
     hubert: "hubert.safetensors";
     wavlm: "wavlm.safetensors";
+    masks: "masks.safetensors";
+    resize_u8: "resize_u8.safetensors";
 }

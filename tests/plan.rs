@@ -6,100 +6,65 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use viseme::diffusion::schedule::{self, Scalings};
 use viseme::face::landmarks::Landmarks;
+use viseme::pipelines::emotion::{Emotion, NAMES};
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::*;
+use viseme::verify::verify_on_host;
 
 /// A file of the golden folder, or nothing, said aloud, where there is no such folder.
-fn golden(name: &str) -> Option<Vec<u8>> {
+fn golden_path(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("VISEME_GOLDEN") else {
         eprintln!("skipped: {name} (VISEME_GOLDEN is not set)");
         return None;
     };
-    Some(std::fs::read(PathBuf::from(folder).join(name)).unwrap())
+    Some(PathBuf::from(folder).join(name))
 }
 
-fn golden_json(name: &str) -> Option<Value> {
-    Some(serde_json::from_slice(&golden(name)?).unwrap())
+fn golden(name: &str) -> Option<Vec<u8>> {
+    Some(std::fs::read(golden_path(name)?).unwrap())
 }
 
 fn count(value: &Value) -> usize {
     value.as_u64().unwrap() as usize
 }
 
-fn inclusive(windows: &[Window]) -> Value {
-    windows.iter().map(|w| json!([w.frames.start, w.frames.end - 1])).collect()
-}
-
-fn is_removed(slot: &Slot) -> bool {
-    !matches!(slot.kind, SlotKind::Keyframe(_))
+/// Every row of the golden file holds.
+fn hold(name: &str) {
+    let Some(path) = golden_path(name) else { return };
+    let rows = verify_on_host(&path).unwrap().expect("a case without a device");
+    assert!(rows.len() > 10, "{name}: {} rows", rows.len());
+    let failed: Vec<_> = rows.iter().filter(|row| !row.passed()).collect();
+    assert!(failed.is_empty(), "{name}: {failed:#?}");
 }
 
 #[test]
 fn upstream_plans_equal_golden_06() {
-    let Some(golden) = golden_json("06_pipeline_indices.json") else { return };
-    assert_eq!(golden["overlap"], 1);
-    let anchors = if golden["add_zero_flag"] == true { Anchors::Upstream } else { Anchors::None };
-    let rule = Rule { window: count(&golden["num_frames"]), anchors, ..Rule::keysync(Parity::Upstream) };
+    hold("06_pipeline_indices.json");
+}
 
-    for (seconds, frames) in golden["max_frames"].as_object().unwrap() {
-        assert_eq!(max_frames(seconds.parse().unwrap(), 25), count(frames), "{seconds} s");
-    }
-    for run in golden["runs"].as_array().unwrap() {
-        let cap = match &run["compute_until"] {
-            end if end == "end" => max_frames_until_end(count(&run["video_frames"]), 25),
-            seconds => max_frames(count(seconds), 25),
-        };
-        assert_eq!(cap, count(&run["max_frames"]));
-        let frames = count(&run["video_frames"]).min(cap).min(count(&run["audio_frames"]));
-        let plan = Plan::new(frames, rule);
-        assert_eq!(plan.is_err(), !run["error"].is_null(), "{frames} frames");
-        let Ok(plan) = plan else { continue };
-        equal_inputs(&plan, frames, &run["create_pipeline_inputs"]);
+#[test]
+fn keyface_plans_and_emotions_equal_golden_25() {
+    hold("25_keyface_indices.json");
+}
 
-        assert_eq!(plan.chunk_count(), run["chunks"].as_array().unwrap().len(), "{frames} frames");
-        for (chunk, golden) in plan.chunks().zip(run["chunks"].as_array().unwrap()) {
-            equal_chunk(&plan, &chunk, golden);
-        }
-        assert_eq!(plan.output_frames(), count(&run["final_frames"]));
-        assert_eq!(plan.output_frames() * FRAME_SAMPLES, count(&run["final_audio_samples"]));
+/// A golden file with one number changed does not hold.
+#[test]
+fn a_wrong_list_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, key) in [("06_pipeline_indices.json", "final_frames"), ("25_keyface_indices.json", "final_frames")] {
+        let Some(path) = golden_path(name) else { return };
+        let mut document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        document["runs"][3][key] = json!(1);
+        let changed = root.path().join(name);
+        std::fs::write(&changed, document.to_string()).unwrap();
+        let rows = verify_on_host(&changed).unwrap().unwrap();
+        let failed: Vec<_> = rows.iter().filter(|row| !row.passed()).map(|row| row.name.as_str()).collect();
+        assert!(matches!(failed[..], [one] if one.starts_with("runs[3]") && one.ends_with(key)), "{failed:?}");
     }
 }
 
-fn equal_inputs(plan: &Plan, frames: usize, golden: &Value) {
-    let slots: Vec<Slot> = (0..plan.batch_count() * plan.rule().window).map(|i| plan.slot(i)).collect();
-    let windows: Vec<Window> = (0..plan.window_count()).map(|i| plan.window(i)).collect();
-    assert_eq!(golden["n_audio"], frames);
-    for key in ["gt_interpolation_segments", "audio_interpolation_segments", "masks_interpolation_segments"] {
-        assert_eq!(golden[key], inclusive(&windows), "{frames} frames, {key}");
-    }
-    assert_eq!(golden["audio_interp_preds_idx"], inclusive(&windows));
-    for key in ["gt_keyframes", "audio_image_preds", "masks_keyframes"] {
-        assert_eq!(golden[key], json!(slots.iter().map(|s| s.frame).collect::<Vec<_>>()), "{frames} frames, {key}");
-    }
-    assert_eq!(golden["to_remove"], json!(slots.iter().map(is_removed).collect::<Vec<_>>()));
-    let index = |s: &Slot| if s.kind == SlotKind::Anchor { Value::Null } else { json!(s.frame) };
-    assert_eq!(golden["audio_image_preds_idx"], slots.iter().map(index).collect::<Value>());
-}
-
-fn equal_chunk(plan: &Plan, chunk: &Chunk, golden: &Value) {
-    let batches = |of: fn(&Slot) -> usize| {
-        json!(chunk.batches.iter().map(|b| b.iter().map(of).collect()).collect::<Vec<Vec<_>>>())
-    };
-    let at_hand: Vec<usize> = chunk.slots().collect();
-    let windows = &chunk.windows;
-    assert_eq!(golden["keyframe_batches"], chunk.batches.len());
-    assert_eq!(golden["keyframe_audio_idx"], batches(|s| s.frame));
-    assert_eq!(golden["keyframe_gt_idx"], batches(|s| s.frame));
-    assert_eq!(golden["keyframe_slot_ids"], json!(chunk.batches.iter().flatten().map(|s| s.index).collect::<Vec<_>>()));
-    assert_eq!(golden["carried_previous_last_keyframe"], chunk.carried.is_some());
-    assert_eq!(golden["slot_ids_with_carry"], json!(at_hand));
-    let removed: Vec<bool> = at_hand.iter().map(|&i| is_removed(&plan.slot(i))).collect();
-    assert_eq!(golden["to_remove_with_carry"], json!(removed));
-    assert_eq!(golden["interp_pairs_slot_ids"], json!(windows.iter().map(|w| w.keyframes).collect::<Vec<_>>()));
-    assert_eq!(golden["segments"], inclusive(windows));
-    assert_eq!(golden["mask_segments"], inclusive(windows));
-    let covered = windows.last().unwrap().frames.end - windows[0].frames.start;
-    assert_eq!(golden["frames_out"], covered);
+fn is_removed(slot: &Slot) -> bool {
+    !matches!(slot.kind, SlotKind::Keyframe(_))
 }
 
 /// Slots as upstream builds them, with a list and insertions: the frame, or none for an anchor, and whether it is dropped.
@@ -169,7 +134,10 @@ fn every_output_frame_comes_once_and_in_order() {
                 holds(&plan, frames);
             }
         }
-        holds(&Plan::new(frames, Rule::keyface()).unwrap(), frames);
+        holds(&Plan::keyface(frames, Parity::Corrected).unwrap(), frames);
+        if let Ok(plan) = Plan::keyface(frames, Parity::Upstream) {
+            holds(&plan, frames);
+        }
         match Plan::keysync(frames, Parity::Upstream) {
             Ok(plan) => holds(&plan, frames),
             Err(e) => assert!(frames < 14, "{e}"),
@@ -211,8 +179,9 @@ fn impossible_plans_are_refused() {
     for (frames, rule, needle) in [
         (0, Rule::keysync(Parity::Corrected), "1 frames or more"),
         (13, Rule::keysync(Parity::Upstream), "--upstream-parity"),
-        (20, Rule { window: 1, ..Rule::keyface() }, "window 1"),
-        (20, Rule { batches_per_chunk: 0, ..Rule::keyface() }, "0 batches"),
+        (13, Rule::keyface(Parity::Upstream), "--upstream-parity"),
+        (20, Rule { window: 1, ..Rule::keyface(Parity::Corrected) }, "window 1"),
+        (20, Rule { batches_per_chunk: 0, ..Rule::keyface(Parity::Corrected) }, "0 batches"),
     ] {
         let message = Plan::new(frames, rule).unwrap_err().to_string();
         assert!(message.contains(needle), "{message}");
@@ -220,32 +189,15 @@ fn impossible_plans_are_refused() {
 }
 
 #[test]
-fn keyface_plans_equal_golden_25() {
-    let Some(golden) = golden_json("25_keyface_indices.json") else { return };
-    for run in golden["runs"].as_array().unwrap().iter().filter(|run| !run["corrected"].is_null()) {
-        let inputs = &run["create_pipeline_inputs"];
-        let frames = count(&inputs["n_audio"]);
-        let plan = Plan::new(frames, Rule::keyface()).unwrap();
-        let all: Vec<usize> = (0..inputs["slot_audio_frame"].as_array().unwrap().len()).collect();
-        let slot_frames: Vec<usize> = all.iter().map(|&i| plan.slot(i).frame).collect();
-        assert_eq!(inputs["slot_audio_frame"], json!(slot_frames), "{frames} frames");
-        let all_windows: Vec<Window> = (0..plan.window_count()).map(|i| plan.window(i)).collect();
-        assert_eq!(inputs["windows"], inclusive(&all_windows), "{frames} frames");
-
-        let chunks = run["corrected"]["chunks"].as_array().unwrap();
-        assert_eq!(plan.chunk_count(), chunks.len(), "{frames} frames");
-        for (chunk, golden) in plan.chunks().zip(chunks) {
-            let first = chunk.batches[0][0].index / 14;
-            assert_eq!(golden["batches"], json!([first, first + chunk.batches.len() - 1]), "{frames} frames");
-            assert_eq!(golden["windows"], inclusive(&chunk.windows), "{frames} frames");
-            let pairs: Vec<_> = chunk.windows.iter().map(|w| w.keyframes.map(|slot| plan.slot(slot).frame)).collect();
-            assert_eq!(golden["pairs_frames"], json!(pairs), "{frames} frames");
-            let tail = chunk.windows.iter().find(|w| w.index + 1 == plan.keyframe_count());
-            let tail_end = tail
-                .map(|w| if w.keyframes[0] == w.keyframes[1] { "last keyframe used twice" } else { "padding slot" });
-            assert_eq!(golden["tail_end"], json!(tail_end), "{frames} frames");
-        }
-        assert_eq!(run["corrected"]["final_frames"], plan.output_frames());
+fn lengths_at_which_the_published_keyface_crashes_are_refused_with_parity_only() {
+    // Golden 25, `defect_table`: 14 + 13 k with an odd number of windows in the last chunk, and 158 to 169.
+    for frames in [14, 40, 66, 158, 160, 169, 170, 339, 677] {
+        let message = Plan::keyface(frames, Parity::Upstream).unwrap_err().to_string();
+        assert!(message.contains(&format!("{frames} frames")) && message.contains("--upstream-parity"), "{message}");
+        assert_eq!(Plan::keyface(frames, Parity::Corrected).unwrap().output_frames(), frames);
+    }
+    for (frames, output) in [(15, 15), (27, 27), (157, 157), (326, 326), (330, 326), (340, 340), (670, 664)] {
+        assert_eq!(Plan::keyface(frames, Parity::Upstream).unwrap().output_frames(), output);
     }
 }
 
@@ -630,4 +582,72 @@ fn an_input_is_known_by_size_and_time() {
     assert_eq!(file_identity(&path).unwrap(), "4 bytes, modified 5000000000");
     assert_ne!(first, file_identity(&path).unwrap());
     assert!(file_identity(&root.path().join("gone")).is_err());
+}
+
+fn course(emotion: &Emotion, frames: usize) -> Vec<[f32; 2]> {
+    (0..frames).map(|frame| emotion.at(frame, frames, Parity::Corrected).unwrap()).collect()
+}
+
+#[test]
+fn emotions_are_names_pairs_or_several_names() {
+    for (name, [valence, arousal]) in NAMES {
+        assert_eq!(course(&name.parse().unwrap(), 2), [[valence as f32, arousal as f32]; 2], "{name}");
+    }
+    assert_eq!(course(&Emotion::default(), 1), [[0.0, 0.0]]);
+    assert_eq!(course(&"-0.5, 1".parse().unwrap(), 1), [[-0.5, 1.0]]);
+    assert_eq!(course(&"0.5,-1".parse::<Emotion>().unwrap().accentuated(), 1), [[0.75, -1.0]]);
+
+    // Two spans of three frames, and one over.
+    let several: Emotion = "neutral, happy,sad".parse().unwrap();
+    let valence: Vec<f32> = course(&several, 7).iter().map(|feeling| feeling[0]).collect();
+    assert_eq!(valence, [0.0, 0.425, 0.85, 0.85, 0.0, -0.85, -0.85]);
+    assert!(several.at(6, 7, Parity::Upstream).unwrap_err().to_string().contains("a frame below 6"));
+    // Fewer frames than spans: the last one.
+    assert_eq!(course(&several, 1), [[-0.85, -0.35]]);
+    // Twice as published, once as corrected.
+    let strong = "angry".parse::<Emotion>().unwrap().accentuated();
+    assert_eq!(strong.at(0, 1, Parity::Upstream).unwrap(), [-0.99675, 1.0]);
+    assert_eq!(strong.at(0, 1, Parity::Corrected).unwrap(), [-0.6645, 1.0]);
+
+    for (text, needle) in [
+        ("cheerful", "'cheerful'"),
+        ("", "VALENCE,AROUSAL or some of happy"),
+        ("happy,", "''"),
+        ("0.5", "two numbers"),
+        ("0.5,1.5", "from -1 to 1"),
+        ("0.5,nan", "'0.5,nan'"),
+        ("0.1,0.2,0.3", "two numbers"),
+        ("happy,0.5", "two numbers"),
+    ] {
+        let error = text.parse::<Emotion>().unwrap_err();
+        assert!(error.to_string().contains(needle) && error.exit_code() == 2, "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_emotion_track_is_linear_between_its_lines_and_held_outside() {
+    let text = "time_s,valence,arousal\n# a sigh\n0.08, -1, 0.5\n\n0.16,1,-0.5\r\n0.2,1,0\n";
+    let track = Emotion::from_csv("track.csv", text).unwrap();
+    let want = [[-1.0, 0.5], [-1.0, 0.5], [-1.0, 0.5], [0.0, 0.0], [1.0, -0.5], [1.0, 0.0], [1.0, 0.0]];
+    for (frame, (got, want)) in course(&track, 7).iter().zip(want).enumerate() {
+        assert!((0..2).all(|axis| (got[axis] - want[axis]).abs() < 1e-6), "frame {frame}: {got:?}, {want:?}");
+    }
+    let one = Emotion::from_csv("track.csv", "3,0.25,0.5").unwrap();
+    assert_eq!(course(&one, 2), [[0.25, 0.5]; 2]);
+
+    for (text, needle) in [
+        ("", "a line of time_s,valence,arousal or more"),
+        ("time_s,valence,arousal\n", "track.csv: expected a line"),
+        ("0,0\n", "line 1: expected time_s,valence,arousal"),
+        ("0,0,0,0", "line 1"),
+        ("0,0,0\n0,0,1", "line 2: expected a time after 0"),
+        ("0,0,0\n\n1,0,1.01", "line 3: expected valence and arousal from -1 to 1"),
+        ("0,0,0\nsoon,0,0", "line 2: expected a time in seconds, found 'soon'"),
+        ("inf,0,0", "a time in seconds"),
+        ("0,0,0\ntime_s,valence,arousal", "line 2"),
+    ] {
+        let error = Emotion::from_csv("track.csv", text).unwrap_err();
+        assert!(error.to_string().contains(needle) && error.exit_code() == 3, "{text:?}: {error}");
+    }
+    assert_eq!(Emotion::read(std::path::Path::new("/nowhere.csv")).unwrap_err().exit_code(), 3);
 }

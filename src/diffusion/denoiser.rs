@@ -11,7 +11,8 @@ pub struct Denoiser<'a> {
     pub guidance: Guidance,
     /// None where nothing is kept (KeyFace).
     pub inpaint: Option<Inpaint<'a>>,
-    /// All branches in one evaluation of the network; else one after another, which takes less memory.
+    /// All branches in one evaluation of the network; else one after another, which takes less memory. Branches of two
+    /// networks are evaluated one after another in any case.
     pub batched: bool,
 }
 
@@ -23,8 +24,18 @@ impl Denoiser<'_> {
         &self,
         x: &Tensor,
         sigma: f64,
-        mut network: impl FnMut(&Tensor, &[Branch], f64) -> Result<Tensor>,
+        network: impl FnMut(&Tensor, &[Branch], f64) -> Result<Tensor>,
     ) -> Result<Tensor> {
+        self.guidance.guide(&self.denoise_branches(x, sigma, network)?)
+    }
+
+    /// The denoised latents of every branch, as [`Guidance::guide`] takes them.
+    pub fn denoise_branches(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        mut network: impl FnMut(&Tensor, &[Branch], f64) -> Result<Tensor>,
+    ) -> Result<Vec<Tensor>> {
         let scalings = Scalings::at(sigma);
         // KeySync blends before the network too: the kept part is clean at every noise level.
         let input = match self.inpaint {
@@ -33,7 +44,7 @@ impl Denoiser<'_> {
         };
         let scaled = input.affine(scalings.c_in as f32, 0.0)?;
         let branches = self.guidance.branches();
-        let out = if self.batched {
+        let out = if self.batched && branches.iter().all(|branch| branch.is_main()) {
             let copies = vec![&scaled; branches.len()];
             network(&Tensor::stack_rows(&copies)?, branches, scalings.c_noise)?
         } else {
@@ -43,7 +54,6 @@ impl Denoiser<'_> {
         };
         let denoised = out.denoised(&input, [scalings.c_out as f32, scalings.c_skip as f32], self.inpaint)?;
         let clips = x.shape()[0];
-        let parts = (0..branches.len()).map(|branch| denoised.narrow_rows(branch * clips, clips));
-        self.guidance.guide(&parts.collect::<Result<Vec<_>>>()?)
+        (0..branches.len()).map(|branch| denoised.narrow_rows(branch * clips, clips)).collect()
     }
 }

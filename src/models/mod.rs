@@ -1,7 +1,7 @@
 //! Networks: one file each, reading like its paper.
 
+pub mod clip_unet;
 pub mod hubert;
-pub mod keysync;
 pub mod speech;
 pub mod unet;
 pub mod vae;

@@ -133,6 +133,7 @@ impl VideoUnet {
 
         let t = sinusoidal_embedding(x.gpu(), inputs.c_noise, self.model_channels)?;
         let time = self.time_embed[1].forward(&self.time_embed[0].activated(&t, Activation::Silu)?)?;
+        trace.note("label_emb_input", inputs.label);
         let label = self.label_emb[1].forward(&self.label_emb[0].activated(inputs.label, Activation::Silu)?)?;
         trace.note("time_embed", &time);
         trace.note("label_emb", &label);

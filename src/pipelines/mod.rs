@@ -1,6 +1,7 @@
 //! Whole jobs: which frames go through which network call, and how a run that was cut off goes on.
 
 pub mod audio;
+pub mod emotion;
 pub mod floats;
 mod frames;
 mod job;

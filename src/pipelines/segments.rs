@@ -7,6 +7,7 @@
 //! are sampled 14 at a time, in batches of *slots*, the first slot of a batch being an anchor (frame 0 again) whose
 //! result is dropped. Two batches make a chunk; the last keyframe of a chunk is carried into the next one.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::{Problem, Result};
@@ -39,6 +40,10 @@ pub enum Tail {
     /// A window that starts one frame *after* the last keyframe, as in KeyFace: its first frame is averaged with the last
     /// regular one, and it ends in the keyframe of the first padding slot, or, without one, in the last keyframe again.
     ExtraWindow,
+    /// As `ExtraWindow`, but with the keyframe at its end taken from the first dropped slot of the last chunk, needed or not,
+    /// as the published KeyFace has it. Where that is an anchor, frame 0 is spliced in and the windows behind it use
+    /// keyframes one step too early; where only anchors follow the last keyframe's chunk, the window is lost.
+    Splice,
 }
 
 /// The constants of a plan.
@@ -60,9 +65,13 @@ impl Rule {
         Self { window: 14, batches_per_chunk: 2, anchors, tail }
     }
 
-    /// KeyFace without its splice defects (golden 25, `corrected`).
-    pub const fn keyface() -> Self {
-        Self { window: 14, batches_per_chunk: 2, anchors: Anchors::Upstream, tail: Tail::ExtraWindow }
+    /// KeyFace without its splice defects (golden 25, `corrected`), or with them.
+    pub const fn keyface(parity: Parity) -> Self {
+        let tail = match parity {
+            Parity::Corrected => Tail::ExtraWindow,
+            Parity::Upstream => Tail::Splice,
+        };
+        Self { window: 14, batches_per_chunk: 2, anchors: Anchors::Upstream, tail }
     }
 }
 
@@ -135,6 +144,8 @@ pub struct Plan {
     slots: usize,
     /// Slots after the last keyframe repeat the anchor, not the keyframe.
     ends_in_anchor: bool,
+    /// A dropped slot that serves as a keyframe after all.
+    restored: Option<usize>,
 }
 
 impl Plan {
@@ -143,19 +154,33 @@ impl Plan {
         Self::new(frames, Rule::keysync(parity))
     }
 
-    /// Errors: no frames, fewer than a window with [`Tail::Drop`], a rule with a window below 2 or chunks of nothing.
+    /// The plan of KeyFace for `frames` frames. Errors: no frames; with [`Parity::Upstream`] fewer than a window, or a length
+    /// at which the published program ends in a crash because it has more or fewer pairs of keyframes than windows.
+    pub fn keyface(frames: usize, parity: Parity) -> Result<Self> {
+        let plan = Self::new(frames, Rule::keyface(parity))?;
+        if plan.crashes_upstream() {
+            let expected = "a length that the published program can animate";
+            return Err(Problem::new("clip", expected, format!("{frames} frames"))
+                .remedy("leave out --upstream-parity, or make the audio a frame longer or shorter")
+                .input());
+        }
+        Ok(plan)
+    }
+
+    /// Errors: no frames, fewer than a window with [`Tail::Drop`] or [`Tail::Splice`], a rule with a window below 2 or chunks of nothing.
     pub fn new(frames: usize, rule: Rule) -> Result<Self> {
         if rule.window < 2 || rule.batches_per_chunk == 0 {
             let found = format!("window {}, {} batches per chunk", rule.window, rule.batches_per_chunk);
             return Err(Problem::new("segment plan", "a window of 2 frames or more and a batch or more", found).usage());
         }
-        let needed = if rule.tail == Tail::Drop { rule.window } else { 1 };
+        let needed = if matches!(rule.tail, Tail::Drop | Tail::Splice) { rule.window } else { 1 };
         if frames < needed {
             let found = format!("{frames} frames");
             let problem = Problem::new("clip", format!("{needed} frames or more"), found);
             return Err(match rule.tail {
                 Tail::Drop => problem.remedy("leave out --upstream-parity, which drops every incomplete window"),
-                _ => problem,
+                Tail::Splice => problem.remedy("leave out --upstream-parity, which needs a whole window"),
+                Tail::Pad | Tail::ExtraWindow => problem,
             }
             .input());
         }
@@ -174,15 +199,31 @@ impl Plan {
                 (anchors, anchors.min(keyframes / step + 1))
             }
         };
-        Ok(Self {
+        let mut plan = Self {
             rule,
             frames,
             windows,
-            extra_window: rule.tail == Tail::ExtraWindow && frames > covered,
+            extra_window: matches!(rule.tail, Tail::ExtraWindow | Tail::Splice) && frames > covered,
             anchored,
             slots: (keyframes + anchors).next_multiple_of(rule.window),
             ends_in_anchor: anchors > anchored || (anchored > 0 && (anchored - 1) * step == keyframes),
-        })
+            restored: None,
+        };
+        let after = plan.slot_of(plan.windows) + 1;
+        let dropped_from = |first: usize| (first..plan.slots).find(|&slot| plan.is_dropped(slot));
+        plan.restored = match rule.tail {
+            Tail::ExtraWindow if plan.extra_window && !plan.ends_in_anchor => dropped_from(after),
+            Tail::Splice => match (plan.slots - 1) / plan.chunk_slots() * plan.chunk_slots() {
+                // Nothing but anchors: the chunk is never made, and with it what should follow.
+                last_chunk if last_chunk >= after => {
+                    plan.extra_window = false;
+                    None
+                }
+                last_chunk => dropped_from(last_chunk.max(plan.slot_of(0))),
+            },
+            _ => None,
+        };
+        Ok(plan)
     }
 
     pub fn rule(&self) -> Rule {
@@ -191,7 +232,11 @@ impl Plan {
 
     /// How many frames come out; all that were asked for, unless the rule drops the tail.
     pub fn output_frames(&self) -> usize {
-        if self.rule.tail == Tail::Drop { self.windows * self.step() + 1 } else { self.frames }
+        match self.rule.tail {
+            Tail::Splice if self.extra_window => self.frames,
+            Tail::Drop | Tail::Splice => self.windows * self.step() + 1,
+            Tail::Pad | Tail::ExtraWindow => self.frames,
+        }
     }
 
     /// Windows to interpolate, the extra one included.
@@ -205,9 +250,9 @@ impl Plan {
 
     pub fn batch_count(&self) -> usize {
         match self.rule.tail {
-            Tail::Drop => self.slots / self.rule.window,
+            Tail::Drop | Tail::Splice => self.slots / self.rule.window,
             // A batch of nothing but anchors would be sampled for nothing.
-            _ => self.slot_of(self.windows) / self.rule.window + 1,
+            Tail::Pad | Tail::ExtraWindow => self.slot_of(self.windows) / self.rule.window + 1,
         }
     }
 
@@ -240,14 +285,44 @@ impl Plan {
         let (start, last) = (index * self.step(), index + 1 == self.window_count());
         let finished = if last { start + self.rule.window } else { start + self.step() };
         let output = start..finished.min(self.output_frames());
-        if index < self.windows {
-            let keyframes = [self.slot_of(index), self.slot_of(index + 1)];
-            return Window { index, keyframes, frames: start..start + self.rule.window, output };
+        let first = if index < self.windows { start } else { start + 1 };
+        let keyframes = [self.kept_slot(index), self.kept_slot(index + 1)];
+        Window { index, keyframes, frames: first..first + self.rule.window, output }
+    }
+
+    /// Whether the result of `slot` serves as a keyframe.
+    pub fn is_kept(&self, slot: usize) -> bool {
+        !self.is_dropped(slot) || self.restored == Some(slot)
+    }
+
+    fn is_dropped(&self, slot: usize) -> bool {
+        !matches!(self.slot(slot).kind, SlotKind::Keyframe(_))
+    }
+
+    /// The `index`-th slot that is kept; the last one again past the end.
+    fn kept_slot(&self, index: usize) -> usize {
+        let keyframe = |index: usize| self.slot_of(index.min(self.windows));
+        match self.restored {
+            Some(restored) if index > self.windows || keyframe(index) > restored => {
+                restored.max(keyframe(index.saturating_sub(1)))
+            }
+            _ => keyframe(index),
         }
-        let last_keyframe = self.slot_of(self.windows);
-        let is_padding = !self.ends_in_anchor && last_keyframe + 1 < self.slots;
-        let keyframes = [last_keyframe, last_keyframe + usize::from(is_padding)];
-        Window { index, keyframes, frames: start + 1..start + 1 + self.rule.window, output }
+    }
+
+    /// Whether the published program fails: its last chunk is cut into calls of two windows, each with as many pairs of
+    /// keyframes as it finds, and an odd window or a missing pair leaves the last call with two numbers of clips.
+    fn crashes_upstream(&self) -> bool {
+        if self.rule.tail != Tail::Splice {
+            return false;
+        }
+        let pairs = self.windows + usize::from(self.restored.is_some());
+        let windows_in_last_chunk = self.chunk(self.chunk_count() - 1).windows.len();
+        match pairs.cmp(&self.window_count()) {
+            Ordering::Less => true,
+            Ordering::Equal => false,
+            Ordering::Greater => windows_in_last_chunk % 2 == 1,
+        }
     }
 
     /// `index` below [`Self::chunk_count`].
@@ -303,11 +378,6 @@ pub fn max_frames(seconds: usize, fps: usize) -> usize {
     let frames = seconds * fps;
     let over = (frames as i64 - 14).rem_euclid(13) as usize;
     frames + (13 - over) % 13
-}
-
-/// The published cap of `--compute-until end`: ten times too much, so never in the way.
-pub fn max_frames_until_end(video_frames: usize, fps: usize) -> usize {
-    max_frames(video_frames * 10 / 25, fps)
 }
 
 /// How long the output is.

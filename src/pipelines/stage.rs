@@ -2,60 +2,118 @@
 
 use crate::diffusion::Branch;
 use crate::gpu::Elem;
-use crate::models::keysync::ClipUnet;
+use crate::models::clip_unet::{ClipUnet, Prompt};
 use crate::models::vae::LATENT_SCALE;
 use crate::nn::Trace;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
-/// What the branches of the guidance tell the network, the same in every step. Source: KeySync sec. 3;
-/// `AudioRefMultiCondGuider`.
-pub struct Conditions {
-    /// To concatenate, by branch.
-    concat: Vec<Tensor>,
-    /// Audio rows, by branch.
-    audio: Vec<Tensor>,
-    branches: Vec<Branch>,
-    /// All branches one after another.
-    batched: (Tensor, Tensor),
+/// The network of a stage, and the weaker one that KeyFace's autoguidance steers away from.
+#[derive(Clone, Copy)]
+pub struct StageNetworks<'a> {
+    pub main: &'a ClipUnet,
+    pub weaker: Option<&'a ClipUnet>,
 }
 
-impl Conditions {
-    /// `reference` scaled latents `[clips, height, width, 4 or 8]`; `audio` `[clips, frames, channels]`, projected.
-    pub fn new(unet: &ClipUnet, reference: &Tensor, audio: &Tensor, branches: &[Branch]) -> Result<Self> {
-        let frames = audio.dims::<3>("audio")?[1];
-        let with_reference = unet.condition(&reference.affine(1.0 / LATENT_SCALE, 0.0)?, frames)?;
-        let without = unet.condition(&Tensor::zeros(reference.gpu(), reference.shape(), Elem::F32)?, frames)?;
-        let silence = Tensor::zeros(audio.gpu(), audio.shape(), Elem::F32)?;
-        let pick = |branch: &Branch| match branch {
-            Branch::Unconditional => (without.clone(), silence.clone()),
-            Branch::Reference => (with_reference.clone(), silence.clone()),
-            Branch::Conditional => (with_reference.clone(), audio.clone()),
-        };
-        let (concat, audio): (Vec<_>, Vec<_>) = branches.iter().map(pick).unzip();
-        let batched = (
-            Tensor::stack_rows(&concat.iter().collect::<Vec<_>>())?,
-            Tensor::stack_rows(&audio.iter().collect::<Vec<_>>())?,
-        );
-        Ok(Self { concat, audio, branches: branches.to_vec(), batched })
+impl<'a> StageNetworks<'a> {
+    pub fn one(main: &'a ClipUnet) -> Self {
+        Self { main, weaker: None }
     }
 
-    /// The audio rows of all branches, `[branches * clips, frames, channels]`.
-    pub fn audio(&self) -> &Tensor {
-        &self.batched.1
+    fn of(&self, branch: Branch) -> Result<&'a ClipUnet> {
+        if branch.is_main() {
+            return Ok(self.main);
+        }
+        self.weaker.ok_or_else(|| Problem::new("autoguidance", "a second, weaker network", "none").usage())
+    }
+}
+
+/// What the branches of the guidance tell the network, the same in every step. Source: KeySync sec. 3;
+/// `AudioRefMultiCondGuider`, `KarrasGuider`.
+pub struct Conditions<'a> {
+    networks: StageNetworks<'a>,
+    branches: Vec<(Branch, Told)>,
+    /// All branches one after another, where one network serves them all.
+    batched: Option<Told>,
+}
+
+/// One branch's [`Prompt`].
+#[derive(Clone)]
+struct Told {
+    concat: Tensor,
+    audio: Tensor,
+    emotion: Option<Tensor>,
+}
+
+impl Told {
+    fn stack(all: &[&Told]) -> Result<Self> {
+        let emotions: Vec<&Tensor> = all.iter().filter_map(|told| told.emotion.as_ref()).collect();
+        Ok(Self {
+            concat: Tensor::stack_rows(&all.iter().map(|told| &told.concat).collect::<Vec<_>>())?,
+            audio: Tensor::stack_rows(&all.iter().map(|told| &told.audio).collect::<Vec<_>>())?,
+            emotion: if emotions.is_empty() { None } else { Some(Tensor::stack_rows(&emotions)?) },
+        })
+    }
+
+    fn prompt(&self) -> Prompt<'_> {
+        Prompt { concat: &self.concat, audio: &self.audio, emotion: self.emotion.as_ref() }
+    }
+}
+
+impl<'a> Conditions<'a> {
+    /// `reference` scaled latents `[clips, height, width, 4 or 8]`; `audio` `[clips, frames, channels]`, projected; `emotion`
+    /// `[clips * frames, channels]` from [`ClipUnet::emotion`], which no branch leaves out. Errors: a branch of the weaker
+    /// network without one.
+    pub fn new(
+        networks: StageNetworks<'a>,
+        reference: &Tensor,
+        audio: &Tensor,
+        emotion: Option<&Tensor>,
+        branches: &[Branch],
+    ) -> Result<Self> {
+        let frames = audio.dims::<3>("audio")?[1];
+        let unscaled = reference.affine(1.0 / LATENT_SCALE, 0.0)?;
+        let tell = |branch: &Branch| {
+            // Each network places its own learned latent between the ends.
+            let network = networks.of(*branch)?;
+            let concat = match branch {
+                Branch::Unconditional => {
+                    network.condition(&Tensor::zeros(reference.gpu(), reference.shape(), Elem::F32)?, frames)?
+                }
+                Branch::Reference | Branch::Conditional | Branch::Weaker => network.condition(&unscaled, frames)?,
+            };
+            let audio = match branch {
+                Branch::Unconditional | Branch::Reference => Tensor::zeros(audio.gpu(), audio.shape(), Elem::F32)?,
+                Branch::Conditional | Branch::Weaker => audio.clone(),
+            };
+            Ok((*branch, Told { concat, audio, emotion: emotion.cloned() }))
+        };
+        let branches: Vec<(Branch, Told)> = branches.iter().map(tell).collect::<Result<_>>()?;
+        let told: Vec<&Told> = branches.iter().map(|(_, told)| told).collect();
+        let is_batch = branches.iter().all(|(branch, _)| branch.is_main());
+        let batched = if is_batch { Some(Told::stack(&told)?) } else { None };
+        Ok(Self { networks, branches, batched })
+    }
+
+    /// What all branches are told in one evaluation; None where they are two networks'.
+    pub fn batched(&self) -> Option<Prompt<'_>> {
+        self.batched.as_ref().map(Told::prompt)
     }
 
     /// The network's output for `x` `[branches * clips, frames, height, width, 4]`, all branches or one.
-    pub fn forward(&self, unet: &ClipUnet, x: &Tensor, branches: &[Branch], c_noise: &[f32]) -> Result<Tensor> {
-        let one = match branches {
-            [branch] if self.branches.len() > 1 => self.branches.iter().position(|b| b == branch),
-            _ => None,
+    pub fn forward(&self, x: &Tensor, branches: &[Branch], c_noise: &[f32]) -> Result<Tensor> {
+        let (network, told) = match (branches, &self.batched) {
+            ([asked], _) => {
+                let told = self.branches.iter().find(|(branch, _)| branch == asked).map(|(_, told)| told);
+                (self.networks.of(*asked)?, told)
+            }
+            (_, told) => (self.networks.main, told.as_ref()),
         };
-        let (concat, audio) = match one {
-            Some(index) => (&self.concat[index], &self.audio[index]),
-            None => (&self.batched.0, &self.batched.1),
-        };
-        unet.forward(x, concat, c_noise, audio, None, &mut Trace::off())
+        let told = told.ok_or_else(|| {
+            let known = self.branches.iter().map(|(branch, _)| *branch).collect::<Vec<_>>();
+            Problem::new("guidance", format!("one of {known:?} or all of one network"), format!("{branches:?}")).usage()
+        })?;
+        network.forward(x, told.prompt(), c_noise, None, &mut Trace::off())
     }
 }
 

@@ -5,12 +5,12 @@
 use super::job::{Embeddings, Phase, Reporter};
 use super::resume::WorkFolder;
 use super::segments::{Plan, Window};
-use super::stage::{Conditions, with_keyframes};
+use super::stage::{Conditions, StageNetworks, with_keyframes};
 use crate::diffusion::schedule::{ays, initial_scale};
 use crate::diffusion::{Branch, Denoiser, Guidance, Sampler};
 use crate::gpu::{Elem, Gpu};
 use crate::media::Frame;
-use crate::models::keysync::{AudioProjection, ClipUnet};
+use crate::models::clip_unet::{AudioProjection, ClipUnet};
 use crate::models::vae::{Decoder, LATENT_SCALE};
 use crate::nn::Trace;
 use crate::ops::{Inpaint, Rgb8};
@@ -340,7 +340,8 @@ impl TwoStage {
         let audio = audio.reshape(&[clips.len(), per_clip, audio.last_dim()])?;
         let references: Vec<&Tensor> = clips.iter().map(|clip| &clip.reference).collect();
         let reference = Tensor::stack_rows(&references)?;
-        let conditions = Conditions::new(&stage.unet, &reference, &audio, stage.guidance.branches())?;
+        let networks = StageNetworks::one(&stage.unet);
+        let conditions = Conditions::new(networks, &reference, &audio, None, stage.guidance.branches())?;
 
         let noise = |clip: &Clip| {
             let first = clip.noise_start as u32;
@@ -353,7 +354,7 @@ impl TwoStage {
         let denoiser = Denoiser { guidance: stage.guidance, inpaint, batched: !self.sampling.low_memory };
         let network = |x: &Tensor, branches: &[Branch], c_noise: f64| {
             let c_noise = vec![c_noise as f32; branches.len() * frames.len()];
-            conditions.forward(&stage.unet, x, branches, &c_noise)
+            conditions.forward(x, branches, &c_noise)
         };
         let units = self.clip_units(stage, clips.len()) / self.sampling.steps as f64;
         let sampled = Sampler::default().run(

@@ -2,8 +2,8 @@
 
 use super::lipsync::{Options, Survey};
 use crate::gpu::{Elem, Gpu};
+use crate::models::clip_unet::{self, AudioProjection, ClipUnet};
 use crate::models::hubert::{self, Hubert};
-use crate::models::keysync::{self, AudioProjection, ClipUnet};
 use crate::models::unet;
 use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
@@ -178,7 +178,7 @@ impl WeightSet {
     pub fn stage(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<(ClipUnet, AudioProjection)> {
         let default = unet::Config::default();
         let head_dim = self.setting(role, "num_head_channels")?.unwrap_or(default.head_dim);
-        self.of(role)?.checked(keysync::UNUSED, storage.strict, |w| {
+        self.of(role)?.checked(clip_unet::UNUSED, storage.strict, |w| {
             let unet = ClipUnet::load(
                 &Loader::new(gpu, &w.at("model"), storage.weights),
                 unet::Config { head_dim },

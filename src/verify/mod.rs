@@ -3,6 +3,8 @@
 mod blocks;
 mod checker;
 pub mod golden;
+mod pixels;
+mod plans;
 mod sampling;
 mod speech;
 mod unet;
@@ -27,10 +29,18 @@ pub enum Case {
     VaeSgm,
     Hubert,
     WavLm,
+    PipelineIndices,
+    Masks,
+    ResizeU8,
+    KeyfaceUnetKeyframe,
+    KeyfaceUnetInterpolation,
+    KeyfaceSamplingKeyframes,
+    KeyfaceSamplingInterpolation,
+    KeyfaceIndices,
 }
 
 impl Case {
-    const ALL: [(&'static str, Case); 9] = [
+    const ALL: [(&'static str, Case); 17] = [
         ("unet_keyframe", Case::UnetKeyframe),
         ("unet_interpolation", Case::UnetInterpolation),
         ("blocks", Case::Blocks),
@@ -40,6 +50,14 @@ impl Case {
         ("vae_sgm", Case::VaeSgm),
         ("hubert", Case::Hubert),
         ("wavlm", Case::WavLm),
+        ("pipeline_indices", Case::PipelineIndices),
+        ("masks", Case::Masks),
+        ("resize_u8", Case::ResizeU8),
+        ("keyface_unet_keyframe", Case::KeyfaceUnetKeyframe),
+        ("keyface_unet_interpolation", Case::KeyfaceUnetInterpolation),
+        ("keyface_sampling_keyframes", Case::KeyfaceSamplingKeyframes),
+        ("keyface_sampling_interpolation", Case::KeyfaceSamplingInterpolation),
+        ("keyface_indices", Case::KeyfaceIndices),
     ];
 
     /// The case of this name; None for one that this version does not know.
@@ -52,20 +70,49 @@ impl Case {
 /// Errors: an unreadable file or an unknown case; rows past their bars are no error here but say so themselves.
 pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> Result<Vec<Row>> {
     let golden = Golden::open(path)?;
-    let case = Case::named(&golden.case).ok_or_else(|| {
-        let known: Vec<&str> = Case::ALL.iter().map(|(name, _)| *name).collect();
-        Problem::new(path.display().to_string(), format!("one of the cases {}", known.join(", ")), golden.case.clone())
-            .input()
-    })?;
+    let case = case_of(&golden)?;
+    if let Some(rows) = check_on_host(&golden, case)? {
+        rows.iter().for_each(row);
+        return Ok(rows);
+    }
     let mut checker = Checker::new(gpu, &golden, elem, row);
     match case {
-        Case::UnetKeyframe | Case::UnetInterpolation => unet::check(&mut checker)?,
+        Case::UnetKeyframe | Case::UnetInterpolation | Case::KeyfaceUnetKeyframe | Case::KeyfaceUnetInterpolation => {
+            unet::check(&mut checker)?
+        }
         Case::Blocks => blocks::check(&mut checker)?,
         Case::SamplingKeyframes => sampling::check_keyframes(&mut checker)?,
         Case::SamplingInterpolation => sampling::check_interpolation(&mut checker)?,
+        Case::KeyfaceSamplingKeyframes => sampling::check_keyface_keyframes(&mut checker)?,
+        Case::KeyfaceSamplingInterpolation => sampling::check_keyface_interpolation(&mut checker)?,
         Case::VaeHub | Case::VaeSgm => vae::check(&mut checker)?,
         Case::Hubert => speech::check_hubert(&mut checker)?,
         Case::WavLm => speech::check_wavlm(&mut checker)?,
+        Case::Masks => pixels::check_masks(&mut checker)?,
+        Case::ResizeU8 => pixels::check_resize(&mut checker)?,
+        Case::PipelineIndices | Case::KeyfaceIndices => {}
     }
     Ok(checker.into_rows())
+}
+
+/// The same for cases that need no device; None for others.
+pub fn verify_on_host(path: &Path) -> Result<Option<Vec<Row>>> {
+    let golden = Golden::open(path)?;
+    check_on_host(&golden, case_of(&golden)?)
+}
+
+fn check_on_host(golden: &Golden, case: Case) -> Result<Option<Vec<Row>>> {
+    match case {
+        Case::PipelineIndices => plans::check_pipeline_indices(golden).map(Some),
+        Case::KeyfaceIndices => plans::check_keyface_indices(golden).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn case_of(golden: &Golden) -> Result<Case> {
+    Case::named(&golden.case).ok_or_else(|| {
+        let known: Vec<&str> = Case::ALL.iter().map(|(name, _)| *name).collect();
+        let path = golden.path.display().to_string();
+        Problem::new(path, format!("one of the cases {}", known.join(", ")), golden.case.clone()).input()
+    })
 }

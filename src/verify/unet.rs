@@ -1,9 +1,11 @@
-//! Golden cases unet_keyframe and unet_interpolation: one call of the network, in one or more sets of sizes.
+//! Golden cases unet_keyframe and unet_interpolation, KeyFace's alike: one call of the network, in one or more sets of sizes.
 
 use super::checker::Checker;
-use crate::models::keysync::ClipUnet;
+use crate::models::clip_unet::{ClipUnet, Prompt};
 use crate::models::unet::Config;
 use crate::nn::Trace;
+use crate::tensor::Tensor;
+use crate::weights::Weights;
 use crate::{Problem, Result};
 
 const BAR: f64 = 1e-4;
@@ -23,21 +25,41 @@ pub fn check(checker: &mut Checker<'_>) -> Result<()> {
         let x = checker.images(&format!("{set}.x"))?;
         let [_, height, width, channels] = x.dims("x")?;
         let x = x.reshape(&[clips, frames, height, width, channels])?;
-        let condition = unet.condition(&checker.images(&format!("{set}.concat"))?, frames)?;
+        let concat = unet.condition(&checker.images(&format!("{set}.concat"))?, frames)?;
+        let emotion = emotion(checker, &unet, &format!("{set}."))?;
+        if let Some(emotion) = &emotion {
+            checker.compare(&format!("input.{set}.vector"), emotion, Some(BAR))?;
+        }
         let c_noise = checker.golden.input(&format!("{set}.c_noise"))?.to_f32();
         let indicator = checker.golden.input(&format!("{set}.image_only_indicator"))?.to_f32();
         let image_only: Vec<bool> = indicator.iter().map(|&v| v != 0.0).collect();
         let mut trace = Trace::on();
-        let y = unet.forward(&x, &condition, &c_noise, &audio, Some(&image_only), &mut trace)?;
+        let prompt = Prompt { concat: &concat, audio: &audio, emotion: emotion.as_ref() };
+        let y = unet.forward(&x, prompt, &c_noise, Some(&image_only), &mut trace)?;
         checker.compare_notes(&format!("{set}."), trace, BAR)?;
         checker.compare_images(&format!("output.{set}.y"), &y, Some(BAR))?;
     }
     Ok(())
 }
 
+/// The inputs `PREFIXvalence` and `PREFIXarousal` `[clips, frames]` as the network takes them; None where it takes none.
+pub fn emotion(checker: &Checker<'_>, unet: &ClipUnet, prefix: &str) -> Result<Option<Tensor>> {
+    if !checker.golden.has(&format!("input.{prefix}valence")) {
+        return Ok(None);
+    }
+    let valence = checker.golden.input(&format!("{prefix}valence"))?.to_f32();
+    let arousal = checker.golden.input(&format!("{prefix}arousal"))?.to_f32();
+    let feelings: Vec<[f32; 2]> = valence.into_iter().zip(arousal).map(|(v, a)| [v, a]).collect();
+    unet.emotion(checker.gpu, &feelings)
+}
+
 /// The network that the file's weights and config describe.
 pub fn load(checker: &Checker<'_>) -> Result<ClipUnet> {
+    load_from(checker, &checker.golden.weights()?.at("model"))
+}
+
+/// The network of this config at `weights`.
+pub fn load_from(checker: &Checker<'_>, weights: &Weights) -> Result<ClipUnet> {
     let config = Config { head_dim: checker.setting("num_head_channels")? };
-    let weights = checker.golden.weights()?.at("model");
     weights.checked(&[], false, |w| ClipUnet::load(&checker.loader(w), config, checker.elem))
 }

@@ -17,6 +17,7 @@ pub use source::{Layers, Source};
 use crate::{Problem, Result};
 use half::{bf16, f16};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -99,6 +100,20 @@ impl Weights {
         names.retain(|name| lies_at(name, &self.prefix));
         names.sort();
         names
+    }
+
+    /// The tensors at or below this place, each under the name that `rule` gives for its full one; None leaves it out.
+    /// Errors: two of one name.
+    pub fn renamed(&self, rule: impl Fn(&str) -> Option<String>) -> Result<Weights> {
+        let mut names = BTreeMap::new();
+        for old in self.names() {
+            let Some(new) = rule(&old) else { continue };
+            if let Some(other) = names.insert(new.clone(), old.clone()) {
+                let expected = format!("one tensor for {new}");
+                return Err(Problem::new(self.origin(), expected, format!("{other} and {old}")).weights());
+            }
+        }
+        Ok(Self::from_source(source::Renamed { source: self.store.source.clone(), names }))
     }
 
     pub fn metadata(&self, key: &str) -> Option<&str> {

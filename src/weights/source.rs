@@ -3,6 +3,7 @@
 use crate::Result;
 use safetensors::Dtype;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Named tensors whose values are read one at a time.
@@ -81,5 +82,41 @@ impl Source for Layers {
 
     fn origin(&self) -> String {
         self.0.first().map_or_else(|| "no weights".to_owned(), |(source, _)| source.origin())
+    }
+}
+
+/// A source whose tensors go by other names; those without a new one are not shown.
+pub(super) struct Renamed {
+    pub source: Arc<dyn Source>,
+    /// New to old.
+    pub names: BTreeMap<String, String>,
+}
+
+impl Source for Renamed {
+    fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
+        self.source.entry(self.names.get(name)?)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    fn read(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        match self.names.get(name) {
+            Some(old) => self.source.read(old),
+            None => Err(crate::Problem::new(name, "a tensor", "none of this name").weights()),
+        }
+    }
+
+    fn metadata(&self, key: &str) -> Option<&str> {
+        self.source.metadata(key)
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.source.unchanged()
+    }
+
+    fn origin(&self) -> String {
+        self.source.origin()
     }
 }

@@ -29,17 +29,21 @@ fn boxes_match_the_reference() {
     }
 }
 
-/// Even-odd at (x, y), or within half a pixel along x of an edge.
+/// Even-odd at (x, y), or less than half a pixel along x from an edge, or on a level one.
 fn in_polygon(polygon: &[[i32; 2]], x: f64, y: f64) -> bool {
     let (mut crossings, mut edge) = (0, false);
     for i in 0..polygon.len() {
         let [x0, y0] = polygon[i].map(f64::from);
         let [x1, y1] = polygon[(i + 1) % polygon.len()].map(f64::from);
-        if y0 == y1 || y < y0.min(y1) || y > y0.max(y1) {
+        if y < y0.min(y1) || y > y0.max(y1) {
+            continue;
+        }
+        if y0 == y1 {
+            edge |= x >= x0.min(x1) && x <= x0.max(x1);
             continue;
         }
         let at = x0 + (y - y0) * (x1 - x0) / (y1 - y0);
-        edge |= (x - at).abs() <= 0.5 + 1e-9;
+        edge |= (x - at).abs() < 0.5 - 1e-9;
         if y < y0.max(y1) && x < at - 1e-9 {
             crossings += 1;
         }

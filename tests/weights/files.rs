@@ -3,6 +3,7 @@
 use crate::{Stored, folder, published, safetensors, with_header, write};
 use half::{bf16, f16};
 use std::borrow::Cow;
+use viseme::models::clip_unet::weaker_weights;
 use viseme::weights::{Dtype, Source, Values, Weights};
 use viseme::{Error, Problem, Result};
 
@@ -303,31 +304,45 @@ fn any_source_serves_and_a_short_one_is_caught() {
     assert!(w.get("a", &[2]).is_err_and(|e| e.to_string().contains("4 bytes")));
 }
 
+/// Names and shapes without values.
+struct Names(serde_json::Value);
+
+impl Source for Names {
+    fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
+        serde_json::from_value(self.0.get(name)?.clone()).ok().map(|shape| (Dtype::F16, shape))
+    }
+    fn names(&self) -> Vec<String> {
+        self.0.as_object().expect("names").keys().cloned().collect()
+    }
+    fn read(&self, _: &str) -> Result<Cow<'_, [u8]>> {
+        unreachable!("only planned")
+    }
+}
+
+/// The lists of a file of published names; None, said aloud, without a golden folder.
+fn published_names(file: &str) -> Option<serde_json::Value> {
+    let text = std::fs::read_to_string(published(file)?).expect("the list of names");
+    Some(serde_json::from_str(&text).expect("JSON"))
+}
+
 #[test]
 fn every_published_name_is_found() {
-    let Some(path) = published("keysync_full_names.json") else { return };
-    let text = std::fs::read_to_string(path).expect("the list of names");
-    let lists: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("JSON");
-    struct Names(serde_json::Value);
-    impl Source for Names {
-        fn entry(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
-            serde_json::from_value(self.0.get(name)?.clone()).ok().map(|shape| (Dtype::F16, shape))
-        }
-        fn names(&self) -> Vec<String> {
-            self.0.as_object().expect("names").keys().cloned().collect()
-        }
-        fn read(&self, _: &str) -> Result<Cow<'_, [u8]>> {
-            unreachable!("only planned")
-        }
-    }
-    for (list, expected) in [("keyframe", 1696), ("interpolation", 1945), ("first_stage_full_with_encoder", 372)] {
+    for (file, list, expected, prefix, elements) in [
+        ("keysync_full_names.json", "keyframe", 1696, "model.", 1_524_950_762),
+        ("keysync_full_names.json", "interpolation", 1945, "model.diffusion_model.", 1_524_953_642),
+        ("keysync_full_names.json", "first_stage_full_with_encoder", 372, "first_stage_model.decoder.", 63_579_183),
+        ("keyface_full_names.json", "keyframe", 1696, "model.", 1_525_606_122),
+        ("keyface_full_names.json", "interpolation", 1945, "model.", 1_524_970_026),
+        ("keyface_full_names.json", "interpolation_bad", 1429, "", 1_524_970_026),
+    ] {
+        let Some(lists) = published_names(file) else { return };
         let w = Weights::from_source(Names(lists[list].clone()));
         let names = w.names();
         assert_eq!(names.len(), expected, "{list}");
         let plan = w.plan(|w| {
             for name in &names {
-                let (place, leaf) = name.rsplit_once('.').expect("a path");
-                let place = place.split('.').fold(w.clone(), |w, part| w.at(part));
+                let (place, leaf) = name.rsplit_once('.').unwrap_or(("", name));
+                let place = place.split('.').filter(|part| !part.is_empty()).fold(w.clone(), |w, part| w.at(part));
                 let shape = place.shape(leaf).expect("a shape");
                 assert!(place.has("") && !shape.is_empty());
                 place.get(leaf, &shape)?;
@@ -335,13 +350,38 @@ fn every_published_name_is_found() {
             Ok(())
         });
         let plan = plan.expect(list);
-        let elements =
-            |prefix| -> u64 { plan.requests.iter().filter(|r| r.name.starts_with(prefix)).map(|r| r.elements()).sum() };
         assert_eq!(plan.requests.len(), expected);
-        match list {
-            "keyframe" => assert_eq!(elements("model.diffusion_model."), 1_524_950_762),
-            "interpolation" => assert_eq!(elements("model.diffusion_model."), 1_524_953_642),
-            _ => assert_eq!(elements("first_stage_model.decoder."), 63_579_183),
-        }
+        let found = plan.requests.iter().filter(|r| r.name.starts_with(prefix)).map(|r| r.elements());
+        assert_eq!(found.sum::<u64>(), elements, "{file}: {list}");
     }
+}
+
+/// The names of KeyFace's weaker network as a training engine writes them, as `viseme convert` leaves them and cut.
+#[test]
+fn the_weaker_network_is_found_under_every_prefix() {
+    let Some(lists) = published_names("keyface_full_names.json") else { return };
+    let cut = lists["interpolation_bad"].as_object().expect("names");
+    for prefix in ["", "model.", "_forward_module.model.", "module._forward_module.model."] {
+        let mut stored: serde_json::Map<_, _> =
+            cut.iter().map(|(name, shape)| (format!("{prefix}{name}"), shape.clone())).collect();
+        stored.insert("conditioner.embedders.1.linear.weight".to_owned(), serde_json::json!([1024, 1536]));
+        stored.insert("first_stage_model.decoder.conv_in.bias".to_owned(), serde_json::json!([512]));
+        let w = weaker_weights(&Weights::from_source(Names(stored.into()))).expect(prefix);
+        assert_eq!(w.names(), cut.keys().cloned().collect::<Vec<_>>(), "{prefix}");
+        assert!(w.names().iter().all(|name| w.shape(name) == serde_json::from_value(cut[name].clone()).ok()));
+    }
+    let twice = serde_json::json!({"learned_mask": [4, 8, 8], "model.learned_mask": [4, 8, 8]});
+    let error = weaker_weights(&Weights::from_source(Names(twice))).err().expect("two of one name").to_string();
+    assert!(error.contains("one tensor for learned_mask"), "{error}");
+}
+
+#[test]
+fn renamed_weights_read_under_their_new_names() {
+    let folder = folder();
+    let tensors = [Stored::f32("a.b", &[1], &[1.0]), Stored::f32("a.c", &[1], &[2.0]), Stored::f32("d", &[1], &[3.0])];
+    let w = Weights::open(&write(&folder, "w.safetensors", safetensors(&[("config", "{}")], &tensors))).expect("opens");
+    let renamed = w.at("a").renamed(|name| name.strip_suffix("c").map(|front| format!("{front}z"))).expect("renames");
+    assert_eq!((renamed.names(), renamed.metadata("config")), (vec!["a.z".to_owned()], Some("{}")));
+    assert_eq!(renamed.at("a").get("z", &[1]).and_then(|t| t.to_f32()).expect("reads"), [2.0]);
+    assert!(renamed.get("d", &[1]).is_err());
 }

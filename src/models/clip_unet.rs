@@ -1,10 +1,16 @@
-//! KeySync's two networks: the video UNet with what each stage concatenates to the latents, and the audio projection.
-//! Source: KeySync (arXiv 2505.00497) sec. 3; training code `DubbingWrapper`, `InterpolationWrapper`.
+//! The networks of KeySync and KeyFace, keyframes and interpolation each: the video UNet with what a stage concatenates to
+//! the latents, KeyFace's emotion, and the audio projection.
+//! Sources: KeySync (arXiv 2505.00497) sec. 3, KeyFace (arXiv 2503.01715) sec. 3; training code `DubbingWrapper`,
+//! `OpenAIWrapper`, `InterpolationWrapper`.
+//!
+//! What tells them apart is in the weights: `learned_mask` makes an interpolation network, a label embedding wider than the
+//! audio makes one that feels. A third network, KeyFace's weaker one (see [`weaker_weights`]), differs in its values only.
 
 use super::unet::{Config, Inputs, VideoUnet};
-use crate::gpu::Elem;
-use crate::nn::{Linear, Loader, Trace};
+use crate::gpu::{Elem, Gpu};
+use crate::nn::{Linear, Loader, Trace, sinusoidal_embedding};
 use crate::tensor::Tensor;
+use crate::weights::Weights;
 use crate::{Problem, Result};
 
 /// Prefixes that published checkpoints carry and this network does not read.
@@ -15,8 +21,22 @@ pub struct ClipUnet {
     unet: VideoUnet,
     /// What stands between the two ends, `[1, height, width, 4]`: interpolation only.
     learned_mask: Option<Tensor>,
+    /// Channels of the emotion in the label embedding's input, half valence, half arousal; 0 in a network without.
+    emotion_channels: usize,
     /// How activations are stored.
     elem: Elem,
+}
+
+/// What the network is told beside noisy latents.
+#[derive(Clone, Copy)]
+pub struct Prompt<'a> {
+    /// From [`ClipUnet::condition`].
+    pub concat: &'a Tensor,
+    /// `[clips, frames, channels]`: enters through the timestep embedding, each frame its own row, and as the tokens that
+    /// every frame attends to.
+    pub audio: &'a Tensor,
+    /// From [`ClipUnet::emotion`], for networks that take one.
+    pub emotion: Option<&'a Tensor>,
 }
 
 impl ClipUnet {
@@ -26,7 +46,22 @@ impl ClipUnet {
             Some(&[channels, height, width]) => Some(load_channels_last(l, "learned_mask", [channels, height, width])?),
             _ => None,
         };
-        Ok(Self { unet: VideoUnet::load(&l.at("diffusion_model"), config)?, learned_mask, elem })
+        let unet = l.at("diffusion_model");
+        let audio = unet.dim("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, 1024);
+        let emotion_channels = unet.dim("label_emb.0.0.weight", 1, audio).saturating_sub(audio);
+        Ok(Self { unet: VideoUnet::load(&unet, config)?, learned_mask, emotion_channels, elem })
+    }
+
+    /// Valence and arousal of each frame as the network takes them, `[feelings.len(), channels]`; None where it takes none.
+    pub fn emotion(&self, gpu: &Gpu, feelings: &[[f32; 2]]) -> Result<Option<Tensor>> {
+        if self.emotion_channels == 0 {
+            return Ok(None);
+        }
+        let embedded = |axis: usize| {
+            let values: Vec<f32> = feelings.iter().map(|feeling| feeling[axis]).collect();
+            sinusoidal_embedding(gpu, &values, self.emotion_channels / 2)
+        };
+        Tensor::concat_channels(&[&embedded(0)?, &embedded(1)?]).map(Some)
     }
 
     /// The side lengths `[height, width]` of the latents, where the weights fix them.
@@ -71,24 +106,44 @@ impl ClipUnet {
         Tensor::concat_channels(&[&placed, &ends])?.reshape(&[clips, frames, height, width, channels / 2 + 1])
     }
 
-    /// The network's output F for scaled latents `x` `[clips, frames, height, width, 4]`, all in f32.
-    ///
-    /// `condition` from [`ClipUnet::condition`]; `c_noise` one value per clip and frame; `audio` `[clips, frames, channels]`
-    /// enters through the timestep embedding, each frame its own row, and as the tokens that every frame attends to.
+    /// The network's output F for scaled latents `x` `[clips, frames, height, width, 4]`, all in f32; `c_noise` one value
+    /// per clip and frame.
     pub fn forward(
         &self,
         x: &Tensor,
-        condition: &Tensor,
+        prompt: Prompt<'_>,
         c_noise: &[f32],
-        audio: &Tensor,
         image_only: Option<&[bool]>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let label = audio.reshape(&[audio.len() / audio.last_dim().max(1), audio.last_dim()])?;
+        let Prompt { concat, audio, emotion } = prompt;
+        let rows = audio.reshape(&[audio.len() / audio.last_dim().max(1), audio.last_dim()])?;
+        let channels = emotion.map_or(0, Tensor::last_dim);
+        if channels != self.emotion_channels {
+            return Err(Problem::new("emotion", format!("{} channels", self.emotion_channels), channels.to_string())
+                .remedy("KeyFace's keyframe network takes an emotion, no other does")
+                .shape());
+        }
+        let label = match emotion {
+            Some(emotion) => {
+                Tensor::concat_channels(&[&emotion.reshape(&[emotion.len() / channels, channels])?, &rows])?
+            }
+            None => rows,
+        };
         let inputs = Inputs { c_noise, label: &label, context: &audio.cast(self.elem)?, image_only };
-        let joined = Tensor::concat_channels(&[x, condition])?.cast(self.elem)?;
+        let joined = Tensor::concat_channels(&[x, concat])?.cast(self.elem)?;
         self.unet.forward(&joined, inputs, trace)?.cast(Elem::F32)
     }
+}
+
+/// KeyFace's weaker interpolation network, of which [`ClipUnet::load`] finds `learned_mask` and `diffusion_model.*` at the
+/// top. Its checkpoint is a training engine's: what stands in front of `diffusion_model` is not part of the names, and
+/// whatever belongs to neither is no part of the network. Names that are cut already stay.
+pub fn weaker_weights(weights: &Weights) -> Result<Weights> {
+    weights.renamed(|name| {
+        let start = ["diffusion_model.", "learned_mask"].iter().find_map(|start| name.find(start));
+        start.map(|start| name[start..].to_owned())
+    })
 }
 
 /// A parameter `[channels, height, width]` as `[1, height, width, channels]`.
@@ -103,17 +158,22 @@ fn load_channels_last(l: &Loader, leaf: &str, [channels, height, width]: [usize;
     Tensor::from_f32(l.gpu(), &shape, &(0..values.len()).map(at).collect::<Vec<_>>())
 }
 
-/// The two 50 Hz vectors of each 25 fps frame, averaged and projected: `[frames, 2, 768]` → `[frames, 1024]`.
+/// The two 50 Hz vectors of each 25 fps frame, averaged and projected: `[frames, 2, 768 or 1536]` → `[frames, 1024]`.
 pub struct AudioProjection {
     linear: Linear,
 }
 
+/// Number of the audio among the conditioner's embedders: KeySync's in both stages; KeyFace's interpolation has it at 1, its
+/// keyframes at 3.
+const AUDIO_EMBEDDERS: [usize; 3] = [2, 1, 3];
+
 impl AudioProjection {
     /// `l` stands where `conditioner` lies.
     pub fn load(l: &Loader) -> Result<Self> {
-        let at = l.at("embedders.2.linear");
+        let places = AUDIO_EMBEDDERS.map(|number| l.at(&format!("embedders.{number}.linear")));
+        let at = places.iter().find(|place| place.has("")).unwrap_or(&places[0]);
         let (outputs, inputs) = (at.dim("weight", 0, 1024), at.dim("weight", 1, 768));
-        Ok(Self { linear: Linear::load(&at, outputs, inputs)? })
+        Ok(Self { linear: Linear::load(at, outputs, inputs)? })
     }
 
     /// Channels of the vectors that it takes.
