@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::gpu::{Elem, Gpu};
-use crate::ops::{Activation, Attend, Epilogue, Geometry, PackedWeight, Raw, Rows, WeightShape};
+use crate::ops::{Activation, Attend, Epilogue, Framing, Geometry, PackedWeight, Raw, Rows, WeightShape};
 use crate::tensor::Tensor;
 use std::time::Instant;
 
@@ -117,6 +117,17 @@ impl Case {
         })
     }
 
+    /// f32 frames of `length` samples, one every `hop`.
+    fn fbank_frames(samples: usize, length: usize, hop: usize) -> Self {
+        let frames = (samples - length) / hop + 1;
+        let costs = [6.0 * (frames * length) as f64, 4.0 * (samples + frames * length) as f64];
+        Self::new("fbank_frames", format!("{samples} samples, {length} every {hop}"), costs, move |gpu| {
+            let (x, window) = (ramp(gpu, &[samples], Elem::F32)?, ramp(gpu, &[length], Elem::F32)?);
+            let framing = Framing { hop, scale: 32_768.0, preemphasis: 0.97 };
+            Ok(Box::new(move || x.fbank_frames(&window, framing)))
+        })
+    }
+
     /// An operation that reads `x` `[rows, channels]` in f16 and does little arithmetic.
     fn streaming(
         name: &'static str,
@@ -160,6 +171,10 @@ pub fn cases() -> Vec<Case> {
         Case::streaming("add", [pixels, 320], 3.0, 1.0, |x| x.add(x)),
         Case::streaming("concat_channels", [pixels, 320], 4.0, 0.0, |x| Tensor::concat_channels(&[x, x])),
         Case::streaming("slice_rows", [pixels, 640], 1.0, 0.0, |x| x.slice_channels(320, 320)),
+        // 40 s of audio: 400 samples every 160, then the powers of 256 bins.
+        Case::fbank_frames(640_000, 400, 160),
+        Case::streaming("power_spectrum", [3998, 512], 1.5, 1.5, |x| x.power_spectrum()),
+        Case::streaming("log", [3998, 128], 2.0, 2.0, |x| x.log_above(1e-6)),
         Case::new("philox_normal", "14x64x64x4".to_string(), [4e7 * 0.23, 917_504.0], |gpu| {
             let gpu = gpu.clone();
             Ok(Box::new(move || Tensor::noise(&gpu, 1, 1, 0, [14, 64, 64, 4])))
