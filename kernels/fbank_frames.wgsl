@@ -3,7 +3,8 @@
 //   window   [length]
 //   y        [frames, length]   written everywhere
 // Source: Kaldi's feature extraction (offset removal, pre-emphasis in which a frame's first sample stands before itself,
-// window, in this order). Dispatch: one workgroup per frame, folded over x and y.
+// window, in this order). The mean is taken of differences from a frame's first sample, so that an offset costs no digits.
+// Dispatch: one workgroup per frame, folded over x and y.
 #params
 frames: u32
 length: u32
@@ -22,12 +23,13 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let frame = id.x + id.y * count.x;
     if frame >= params.frames { return; }
     let start = frame * params.hop;
+    let first = x_at(start);
     var total = 0.0;
-    for (var j = local; j < params.length; j += WORKGROUP) { total += x_at(start + j); }
+    for (var j = local; j < params.length; j += WORKGROUP) { total += x_at(start + j) - first; }
     let mean = reduce_sum(total, local) / f32(params.length);
     for (var j = local; j < params.length; j += WORKGROUP) {
-        let d = x_at(start + j) - mean;
-        let before = x_at(start + max(j, 1u) - 1u) - mean;
+        let d = (x_at(start + j) - first) - mean;
+        let before = (x_at(start + max(j, 1u) - 1u) - first) - mean;
         y_set(frame * params.length + j, params.scale * (d - params.preemphasis * before) * window_at(j));
     }
 }

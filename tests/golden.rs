@@ -65,6 +65,10 @@ golden_tests! {
     vae_sgm: "08c_vae_sgm.safetensors", F32 F16;
     hubert: "09_hubert.safetensors", F32 F16;
     wavlm: "10_wavlm.safetensors", F32 F16;
+    beats: "11_beats.safetensors", F32 F16;
+    sinusoidal: "11b_concat_timestep.safetensors", F32;
+    wav2vec2: "26_wav2vec2.safetensors", F32 F16;
+    keyface_audio: "27_keyface_audio.safetensors", F32 F16;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.
@@ -113,4 +117,8 @@ fixture_tests! {
     vae_sgm: "vae_sgm.safetensors";
     hubert: "hubert.safetensors";
     wavlm: "wavlm.safetensors";
+    wav2vec2: "wav2vec2.safetensors";
+    beats: "beats.safetensors";
+    beats_plain: "beats_plain.safetensors";
+    keyface_audio: "keyface_audio.safetensors";
 }

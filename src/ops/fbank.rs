@@ -72,7 +72,9 @@ impl Tensor {
     pub fn power_spectrum(&self) -> Result<Tensor> {
         let parts = self.last_dim();
         if !parts.is_multiple_of(2) || parts == 0 {
-            return Err(Problem::new("power_spectrum", "as many real parts as imaginary ones", parts.to_string()).shape());
+            return Err(
+                Problem::new("power_spectrum", "as many real parts as imaginary ones", parts.to_string()).shape()
+            );
         }
         let (bins, rows) = (parts / 2, self.len() / parts);
         let mut shape = self.shape().to_vec();

@@ -3,6 +3,7 @@
 mod blocks;
 mod checker;
 pub mod golden;
+mod keyface_audio;
 mod sampling;
 mod speech;
 mod unet;
@@ -27,10 +28,14 @@ pub enum Case {
     VaeSgm,
     Hubert,
     WavLm,
+    Wav2Vec2,
+    Beats,
+    Sinusoidal,
+    KeyfaceAudio,
 }
 
 impl Case {
-    const ALL: [(&'static str, Case); 9] = [
+    const ALL: [(&'static str, Case); 13] = [
         ("unet_keyframe", Case::UnetKeyframe),
         ("unet_interpolation", Case::UnetInterpolation),
         ("blocks", Case::Blocks),
@@ -40,6 +45,10 @@ impl Case {
         ("vae_sgm", Case::VaeSgm),
         ("hubert", Case::Hubert),
         ("wavlm", Case::WavLm),
+        ("wav2vec2", Case::Wav2Vec2),
+        ("beats", Case::Beats),
+        ("sinusoidal", Case::Sinusoidal),
+        ("keyface_audio", Case::KeyfaceAudio),
     ];
 
     /// The case of this name; None for one that this version does not know.
@@ -66,6 +75,10 @@ pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> 
         Case::VaeHub | Case::VaeSgm => vae::check(&mut checker)?,
         Case::Hubert => speech::check_hubert(&mut checker)?,
         Case::WavLm => speech::check_wavlm(&mut checker)?,
+        Case::Wav2Vec2 => speech::check_wav2vec2(&mut checker)?,
+        Case::Beats => speech::check_beats(&mut checker)?,
+        Case::Sinusoidal => blocks::check_sinusoidal(&mut checker)?,
+        Case::KeyfaceAudio => keyface_audio::check(&mut checker)?,
     }
     Ok(checker.into_rows())
 }

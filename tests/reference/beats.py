@@ -126,6 +126,10 @@ def features(w, config, waveform):
     return x, seen
 
 
+def class_probabilities(w, x):
+    return F.linear(x, w["predictor.weight"], w["predictor.bias"]).mean(0).sigmoid()
+
+
 def embeddings(w, config, waveform):
     """`waveform` [frames*640] -> [even frames, 2, width]: padded to an even count, tokens taken by nearest, eight to a time step."""
     frames = waveform.reshape(-1, FRAME)
