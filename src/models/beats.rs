@@ -124,10 +124,6 @@ impl Beats {
         let projected = l.shape("post_extract_proj.weight").and_then(|shape| shape.first().copied());
         let channels = projected.unwrap_or(embed);
         let heads = config.heads;
-        if !channels.is_multiple_of(heads) {
-            let expected = format!("a divisor of {channels}");
-            return Err(Problem::new("BEATs cfg.encoder_attention_heads", expected, heads.to_string()).weights());
-        }
         let layers = super::count(&encoder, "layers", 12);
         let residual_scale = if config.deep_norm { (2.0 * layers as f32).powf(0.25) } else { 1.0 };
         let layer = |index: usize| {

@@ -22,7 +22,7 @@ impl Default for Config {
 }
 
 /// Names that published files carry and this network does not read.
-pub const UNUSED: &[&str] = &["masked_spec_embed", "lm_head"];
+pub const UNUSED: &[&str] = &["*.masked_spec_embed", "lm_head"];
 
 const NAMES: LayerNames = LayerNames {
     attention: "attention",

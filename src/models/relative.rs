@@ -3,10 +3,10 @@
 //!
 //! Traps: the table of layer 0 serves all layers; WavLM's gate comes from a layer's INPUT, BEATs' from its QUERIES.
 
-use crate::Result;
 use crate::gpu::Gpu;
 use crate::nn::{Linear, Loader};
 use crate::tensor::Tensor;
+use crate::{Problem, Result};
 
 /// A bias per head for each bucket of distances.
 pub struct RelativeBias {
@@ -21,7 +21,11 @@ impl RelativeBias {
     /// `l` stands at the attention of layer 0.
     pub fn load(l: &Loader, heads: usize, max_distance: usize) -> Result<Self> {
         let leaf = "relative_attention_bias.weight";
-        let table = l.weights().get(leaf, &[l.dim(leaf, 0, 320), heads])?.to_f32()?;
+        let buckets = l.dim(leaf, 0, 320);
+        if buckets < 4 {
+            return Err(Problem::new(l.weights().name(leaf), "4 buckets or more", buckets.to_string()).weights());
+        }
+        let table = l.weights().get(leaf, &[buckets, heads])?.to_f32()?;
         Ok(Self { table, heads, max_distance })
     }
 

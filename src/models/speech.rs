@@ -128,6 +128,10 @@ pub struct EncoderLayer {
 impl EncoderLayer {
     pub fn load(l: &Loader, names: &LayerNames, channels: usize, heads: usize) -> Result<Self> {
         let attention = l.at(names.attention);
+        if heads == 0 || !channels.is_multiple_of(heads) {
+            let subject = attention.weights().name("heads");
+            return Err(Problem::new(subject, format!("a divisor of {channels}"), heads.to_string()).weights());
+        }
         let square = |name: &str| Linear::load(&attention.at(name), channels, channels);
         let wide = l.dim(&format!("{}.weight", names.inner), 0, 4 * channels);
         Ok(Self {

@@ -48,8 +48,8 @@ impl WavLm {
         let heads = first.dim("grep_a", 1, 12);
         let layer = |index: usize| {
             let at = encoder.at(&format!("layers.{index}"));
-            let gate = Gate::load(&at.at(NAMES.attention), GateInput::Layer, channels, heads)?;
-            Ok(EncoderLayer::load(&at, &NAMES, channels, heads)?.gated(gate))
+            let layer = EncoderLayer::load(&at, &NAMES, channels, heads)?;
+            Ok(layer.gated(Gate::load(&at.at(NAMES.attention), GateInput::Layer, channels, heads)?))
         };
         let layers = super::count(&encoder, "layers", 12);
         Ok(Self {

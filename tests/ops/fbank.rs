@@ -1,7 +1,7 @@
 //! fbank_frames and power_spectrum.
 
 use crate::{Random, bar, check, gpu, portable_gpu, stored};
-use viseme::gpu::Elem;
+use viseme::gpu::{Elem, Gpu};
 use viseme::ops::Framing;
 use viseme::tensor::Tensor;
 
@@ -52,6 +52,30 @@ fn frames_match_the_reference() {
                 check(&case, &y, &want, bar(Elem::F32));
             }
         }
+    }
+}
+
+#[test]
+fn frames_and_powers_that_fit_no_binding_are_split() {
+    let narrow =
+        gpu().and_then(|_| Gpu::restricted(None, |capabilities| capabilities.max_binding_bytes = 16 << 10).ok());
+    let Some(gpu) = narrow.as_ref() else { return };
+    let framing = Framing { hop: 161, scale: 32_768.0, preemphasis: 0.97 };
+    let mut random = Random(13);
+    let (x, window) = (random.vec(9001), random.vec(400));
+    let samples = Tensor::from_f32(gpu, &[9001], &x).unwrap();
+    let frames = samples.fbank_frames(&Tensor::from_f32(gpu, &[400], &window).unwrap(), framing).unwrap();
+    let want = reference(&x, &window, framing);
+    assert_eq!(frames.shape(), [54, 400]);
+    let got: Vec<f64> = frames.to_f32().unwrap().iter().map(|&v| f64::from(v)).collect();
+    let error: f64 = got.iter().zip(&want).map(|(g, w)| (g - w).powi(2)).sum();
+    let norm: f64 = want.iter().map(|w| w * w).sum();
+    assert!((error / norm).sqrt() <= bar(Elem::F32), "{:e}", (error / norm).sqrt());
+    let power = frames.power_spectrum().unwrap().to_f32().unwrap();
+    for (i, power) in power.iter().enumerate() {
+        let (re, im) = (got[i / 200 * 400 + i % 200], got[i / 200 * 400 + 200 + i % 200]);
+        let want = re * re + im * im;
+        assert!((f64::from(*power) - want).abs() <= 1e-6 * want, "element {i}: {power}, want {want}");
     }
 }
 

@@ -154,7 +154,7 @@ def run_beats(file, config, frames, seed):
 
 def keyface_audio(wavlm, wav2vec2, beats_w):
     seed, clips, tensors = 2711, {}, {}
-    for samples in (7041, 8960):
+    for samples in (7039, 8960):
         name, waveform = f"n{samples}", sounds(samples, seed)
         padded = audio.to_whole_frames(waveform.double())
         frames = len(padded) // audio.FRAME
