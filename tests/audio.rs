@@ -142,7 +142,7 @@ fn wav2vec2_hears_zeros_behind_a_clip_and_pairs_every_frame() {
         let vectors = collect(|emit| wav2vec2_embeddings(gpu, &model, &clip, frames, Parity::Corrected, emit));
         assert_eq!(vectors.len(), 2 * frames, "{samples} samples");
         assert!(vectors[2 * frames - 1].iter().all(|&v| v == 0.0) && vectors[0].iter().any(|&v| v != 0.0));
-        let standard = Standardised::new(&clip, samples).unwrap().read(0..samples + 10).unwrap();
+        let standard = Clip::standardised(&clip, samples).unwrap().read(0..samples + 10).unwrap();
         assert_eq!(standard[samples..], [0.0; 10]);
         let mean = standard.iter().map(|&v| f64::from(v)).sum::<f64>() / samples as f64;
         assert!(mean.abs() < 1e-6, "{samples} samples: {mean}");
@@ -175,6 +175,16 @@ fn keyface_puts_beats_behind_speech_for_every_frame() {
         assert_eq!(keyframes, beside(&of_wavlm), "{samples} samples");
         assert_eq!(between, beside(&of_wav2vec2), "{samples} samples");
     }
+    // What lies behind the frames asked for is not heard, not even in the frame that makes their number even.
+    let (long, short) = (noise(14 * FRAME_SAMPLES), noise(9 * FRAME_SAMPLES));
+    let of_beats = |clip: &Vec<f32>| collect(|emit| beats_embeddings(gpu, &beats, clip, 9, Parity::Corrected, emit));
+    let of_wavlm = |clip: &Vec<f32>| collect(|emit| wavlm_embeddings(gpu, &wavlm, clip, 9, Parity::Corrected, emit));
+    let of_wav2vec2 =
+        |clip: &Vec<f32>| collect(|emit| wav2vec2_embeddings(gpu, &wav2vec2, clip, 9, Parity::Corrected, emit));
+    assert_eq!(of_beats(&long), of_beats(&short));
+    assert_eq!(of_wavlm(&long), of_wavlm(&short));
+    assert_eq!(of_wav2vec2(&long), of_wav2vec2(&short));
+
     let clip = noise(6400);
     let error = keyframe_embeddings(gpu, &wavlm, &vec![0.0; 7], &clip, 10, Parity::Corrected, &mut |_| Ok(()));
     assert!(error.unwrap_err().to_string().contains("the BEATs vectors of 10 frames"));

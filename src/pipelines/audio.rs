@@ -60,22 +60,27 @@ pub fn frames_of(samples: usize) -> usize {
 /// Who gets one vector after another, two per frame.
 pub type Emit<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
 
-/// `samples` with mean 0 and variance 1 over the first `len` of them, and zeros behind.
-pub struct Standardised<'a> {
+/// The first `len` of some samples, as they are or with mean 0 and variance 1, and zeros behind.
+pub struct Clip<'a> {
     samples: &'a dyn Samples,
     len: usize,
     mean: f64,
     scale: f64,
 }
 
-impl<'a> Standardised<'a> {
-    pub fn new(samples: &'a dyn Samples, len: usize) -> Result<Self> {
+impl<'a> Clip<'a> {
+    pub fn raw(samples: &'a dyn Samples, len: usize) -> Self {
+        Self { samples, len, mean: 0.0, scale: 1.0 }
+    }
+
+    /// By the unbiased variance.
+    pub fn standardised(samples: &'a dyn Samples, len: usize) -> Result<Self> {
         let (mean, variance) = samples.moments(len)?;
         Ok(Self { samples, len, mean, scale: 1.0 / (variance + 1e-7).sqrt() })
     }
 }
 
-impl Samples for Standardised<'_> {
+impl Samples for Clip<'_> {
     fn len(&self) -> usize {
         self.len
     }
@@ -99,7 +104,7 @@ pub fn hubert_embeddings(
     parity: Parity,
     emit: Emit<'_>,
 ) -> Result<()> {
-    let standard = Standardised::new(samples, frames * FRAME_SAMPLES)?;
+    let standard = Clip::standardised(samples, frames * FRAME_SAMPLES)?;
     let pieces = match parity {
         Parity::Upstream => upstream_hubert_pieces(frames),
         Parity::Corrected => audio_pieces(frames).collect(),
@@ -117,7 +122,7 @@ pub fn wav2vec2_embeddings(
     parity: Parity,
     emit: Emit<'_>,
 ) -> Result<()> {
-    let standard = Standardised::new(samples, samples.len().min(frames * FRAME_SAMPLES))?;
+    let standard = Clip::standardised(samples, samples.len().min(frames * FRAME_SAMPLES))?;
     let pieces = match parity {
         Parity::Upstream => upstream_wav2vec2_pieces(frames),
         Parity::Corrected => audio_pieces(frames).collect(),
@@ -161,10 +166,11 @@ pub fn wavlm_embeddings(
         Parity::Corrected => return whole_wavlm_embeddings(gpu, model, samples, frames, parity, emit),
         Parity::Upstream => upstream_wavlm_pieces(frames),
     };
+    let clip = Clip::raw(samples, frames * FRAME_SAMPLES);
     for piece in pieces {
         let slots = 2 * piece.samples.len() / FRAME_SAMPLES;
         let encode = |samples: &Tensor| model.forward(samples, &mut Trace::off());
-        stretched(gpu, samples, &[piece], slots, slots, &encode, emit)?;
+        stretched(gpu, &clip, &[piece], slots, slots, &encode, emit)?;
     }
     Ok(())
 }
@@ -183,8 +189,9 @@ pub fn whole_wavlm_embeddings(
         Parity::Upstream => vec![AudioPiece::whole(0..even * FRAME_SAMPLES)],
         Parity::Corrected => audio_pieces(even).collect(),
     };
+    let clip = Clip::raw(samples, frames * FRAME_SAMPLES);
     let encode = |samples: &Tensor| model.forward(samples, &mut Trace::off());
-    stretched(gpu, samples, &pieces, 2 * even, 2 * even, &encode, emit)
+    stretched(gpu, &clip, &pieces, 2 * even, 2 * even, &encode, emit)
 }
 
 /// Embeddings by BEATs on the raw waveform, padded to an even number of frames, its vectors, eight for each 160 ms, taken for
@@ -215,8 +222,9 @@ pub fn beats_embeddings(
             (heard, step_pieces(heard * FRAME_SAMPLES, steps).collect())
         }
     };
+    let clip = Clip::raw(samples, frames * FRAME_SAMPLES);
     let encode = |samples: &Tensor| model.forward(samples, &mut Trace::off());
-    stretched(gpu, samples, &pieces, 2 * heard, 2 * even, &encode, emit)
+    stretched(gpu, &clip, &pieces, 2 * heard, 2 * even, &encode, emit)
 }
 
 /// What KeyFace's keyframes hear: WavLM's vectors with those of BEATs behind each, for exactly `frames` frames. `beats` are the

@@ -8,8 +8,8 @@ use crate::models::hubert::{self, Hubert};
 use crate::models::wavlm::{self, WavLm};
 use crate::nn::{Linear, Trace};
 use crate::pipelines::audio::{
-    Emit, Samples, Standardised, beats_embeddings, frames_of, hubert_embeddings, paired_embeddings,
-    wav2vec2_embeddings, wavlm_embeddings,
+    Clip, Emit, Samples, beats_embeddings, frames_of, hubert_embeddings, paired_embeddings, wav2vec2_embeddings,
+    wavlm_embeddings,
 };
 use crate::pipelines::segments::{FRAME_SAMPLES, Parity, upstream_sample_pieces};
 use crate::tensor::Tensor;
@@ -58,7 +58,7 @@ pub fn check_wav2vec2(checker: &mut Checker<'_>) -> Result<()> {
     let model = weights.checked(hubert::UNUSED, false, |w| Hubert::load(&checker.loader(w), config))?;
     let waveform = checker.golden.input("waveform")?.to_f32();
     let frames = frames_of(waveform.len());
-    let standard = Standardised::new(&waveform, waveform.len())?;
+    let standard = Clip::standardised(&waveform, waveform.len())?;
     let normalized = standard.read(0..frames * FRAME_SAMPLES)?;
     let mut trace = Trace::on();
     let samples = Tensor::from_f32(checker.gpu, &[normalized.len()], &normalized)?;
