@@ -589,23 +589,18 @@ fn a_job_goes_on_where_it_stopped() {
     let dir = WorkFolder::beside(&root.path().join("out.mp4"));
     assert_eq!(dir.file_name().unwrap(), "out.mp4.viseme");
 
-    let mut work = WorkFolder::open(&dir, identity("11")).unwrap();
-    assert_eq!(work.finished_chunks(), 0);
+    let work = WorkFolder::open(&dir, identity("11")).unwrap();
+    assert!(!work.contains("carry.safetensors").unwrap());
     work.store("carry.safetensors", b"first").unwrap();
     work.store("carry.safetensors", b"second").unwrap();
-    work.finish_chunk(0).unwrap();
-    assert!(work.finish_chunk(0).is_err() && work.finish_chunk(2).is_err());
     let busy = WorkFolder::open(&dir, identity("11")).unwrap_err().to_string();
     assert!(busy.contains("a run at work in it"), "{busy}");
     drop(work);
 
     let work = WorkFolder::open(&dir, identity("11")).unwrap();
-    assert_eq!(work.finished_chunks(), 1);
+    assert!(work.contains("carry.safetensors").unwrap());
     assert_eq!(work.load("carry.safetensors").unwrap(), b"second");
-    work.discard("carry.safetensors").unwrap();
-    work.discard("carry.safetensors").unwrap();
-    assert!(!work.contains("carry.safetensors").unwrap());
-    assert_eq!(work.load("carry.safetensors").unwrap_err().exit_code(), 3);
+    assert_eq!(work.load("gone.safetensors").unwrap_err().exit_code(), 3);
     work.remove().unwrap();
     assert!(!dir.exists());
 }
@@ -623,7 +618,7 @@ fn other_jobs_and_other_folders_are_refused() {
     assert!(message.contains("seed changed from nothing to 7; steps changed from 11 to 20"), "{message}");
     assert!(!message.contains("video"), "{message}");
 
-    for manifest in ["", "{", r#"{"version": 2, "identity": {}, "finished_chunks": 0}"#] {
+    for manifest in ["", "{", r#"{"version": 2, "identity": {}}"#] {
         std::fs::write(dir.join("manifest.json"), manifest).unwrap();
         let message = WorkFolder::open(&dir, identity("11")).unwrap_err().to_string();
         assert!(message.contains("manifest.json") && message.contains("remove the folder"), "{message}");

@@ -160,7 +160,7 @@ impl WeightSet {
         let evaluations = survey.clip_evaluations(options) as f64;
         let flops = share * (18.4e12 * evaluations + 4.2e12 * survey.inside_frames as f64);
         let bytes = |elem: Elem| elem.size() as f64;
-        let clips = if options.batched { options.guidance.branches().len() * options.windows_per_call } else { 1 };
+        let clips = if options.sampling.low_memory { 1 } else { 2 * options.guidance.branches().len() };
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
         let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
         Ok(Estimate {
