@@ -6,7 +6,8 @@ use crate::gpu::{Elem, Gpu};
 use crate::models::clip_unet::Prompt;
 use crate::nn::Trace;
 use crate::ops::{
-    Activation, Attend, Epilogue, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8, Rows, WeightShape,
+    Activation, Attend, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8, Rows,
+    WeightShape,
 };
 use crate::pipelines::weights::{Role, Storage, WeightSet};
 use crate::tensor::Tensor;
@@ -129,6 +130,17 @@ impl Case {
         })
     }
 
+    /// f32 frames of `length` samples, one every `hop`.
+    fn fbank_frames(samples: usize, length: usize, hop: usize) -> Self {
+        let frames = (samples - length) / hop + 1;
+        let costs = [6.0 * (frames * length) as f64, 4.0 * (samples + frames * length) as f64];
+        Self::new("fbank_frames", format!("{samples} samples, {length} every {hop}"), costs, move |gpu| {
+            let (x, window) = (ramp(gpu, &[samples], Elem::F32)?, ramp(gpu, &[length], Elem::F32)?);
+            let framing = Framing { hop, scale: 32_768.0, preemphasis: 0.97 };
+            Ok(Box::new(move || x.fbank_frames(&window, framing)))
+        })
+    }
+
     /// An operation that reads `x` `[rows, channels]` in f16 and does little arithmetic.
     fn streaming(
         name: &'static str,
@@ -180,10 +192,14 @@ pub fn cases() -> Vec<Case> {
     .collect()
 }
 
-/// WavLM's position bias over 8 s of speech.
+/// The filter bank of 40 s of speech, and WavLM's position bias over 8 s.
 fn speech_cases() -> Vec<Case> {
     let (tokens, heads) = (400, 12);
     vec![
+        // 40 s of audio: 400 samples every 160, then the powers of 256 bins.
+        Case::fbank_frames(640_000, 400, 160),
+        Case::streaming("power_spectrum", [3998, 512], 1.5, 1.5, |x| x.power_spectrum()),
+        Case::streaming("log", [3998, 128], 2.0, 2.0, |x| x.log_above(1e-6)),
         Case::new(
             "relative_bias",
             format!("{heads} x {tokens} x {tokens}"),
