@@ -237,7 +237,8 @@ fn print_profile(gpu: &Gpu) -> Result<()> {
 
 /// The plan, the memory and the time that a job takes, as far as they are known before it runs.
 fn describe(gpu: &Gpu, weights: &WeightSet, survey: &Survey, job: &Job, output: Output) -> Result<()> {
-    let estimate = weights.estimate(survey, job)?;
+    let demand = survey.demand(job);
+    let estimate = weights.estimate(&demand)?;
     let [width, height] = survey.size;
     if output == Output::Json {
         println!(
@@ -245,7 +246,7 @@ fn describe(gpu: &Gpu, weights: &WeightSet, survey: &Survey, job: &Job, output: 
             serde_json::json!({"event": "plan", "device": gpu.capabilities().name, "width": width, "height": height,
                 "output_frames": survey.output_frames, "chunks": survey.plan.chunk_count(),
                 "keyframe_batches": survey.plan.batch_count(), "windows": survey.plan.window_count(),
-                "unet_evaluations": survey.clip_evaluations(job), "weight_bytes": estimate.weight_bytes,
+                "unet_evaluations": demand.clip_evaluations, "weight_bytes": estimate.weight_bytes,
                 "tflop": estimate.flops / 1e12, "demo_weights": weights.is_demo})
         );
         return Ok(());
@@ -259,7 +260,7 @@ fn describe(gpu: &Gpu, weights: &WeightSet, survey: &Survey, job: &Job, output: 
         survey.plan.chunk_count(),
         survey.plan.batch_count(),
         survey.plan.window_count(),
-        survey.clip_evaluations(job)
+        demand.clip_evaluations
     );
     println!(
         "memory    {:.2} GiB of weights, about {:.2} GiB at work",
@@ -382,11 +383,11 @@ impl Options {
         }
         let named = self.weights.clone().or_else(|| std::env::var_os("VISEME_WEIGHTS").map(PathBuf::from));
         if named.is_some() || !single.is_empty() {
-            return WeightSet::open(named.as_deref(), &single);
+            return WeightSet::open(Role::LIPSYNC, named.as_deref(), &single);
         }
         let data = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.data_dir().join("weights"));
         if let Some(folder) = data.filter(|folder| folder.is_dir()) {
-            return WeightSet::open(Some(&folder), &single);
+            return WeightSet::open(Role::LIPSYNC, Some(&folder), &single);
         }
         eprintln!(
             "viseme: warning: no weights named or found: small demo networks with random weights run instead (README.md, weights)"

@@ -1,5 +1,6 @@
 //! What every job has, whatever it makes: how far it is, how it is stopped, and what it keeps on disk.
 
+use super::audio::Emit;
 use super::floats::FloatFile;
 use crate::gpu::Gpu;
 use crate::media::Audio;
@@ -84,6 +85,11 @@ impl Embeddings {
         Ok(Self { file, width })
     }
 
+    /// All of them, one behind the other.
+    pub fn values(&self) -> &FloatFile {
+        &self.file
+    }
+
     /// The pairs of `frames`, `[frames, 2, width]`.
     pub fn pairs(&self, gpu: &Gpu, frames: &[usize]) -> Result<Tensor> {
         let mut values = Vec::with_capacity(frames.len() * 2 * self.width);
@@ -93,8 +99,6 @@ impl Embeddings {
         Tensor::from_f32(gpu, &[frames.len(), 2, self.width], &values)
     }
 }
-
-pub(super) type Emit<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
 
 /// All samples at 16 kHz, on disk.
 pub(super) fn read_samples(audio: &Audio, cancel: &Cancel) -> Result<FloatFile> {

@@ -9,25 +9,21 @@ use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::region::Regions;
 use super::resume::WorkFolder;
-use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, max_frames};
+use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, POSTERIOR_NOISE, Sampling, Stage, System, TwoStage,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Sampling, Seam, Stage, System, TwoStage, encode, to_frame,
 };
-use super::weights::{Role, Storage, WeightSet};
+use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
 use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource};
-use crate::models::vae::{Encoder, LATENT_SCALE};
-use crate::nn::Trace;
+use crate::models::vae::Encoder;
 use crate::ops::{Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
-
-/// The published program's cap (`compute_until`), in seconds; it holds in parity only.
-const UPSTREAM_CAP_S: usize = 45;
 
 /// What happens to the decoded crop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -181,14 +177,11 @@ impl<'a> LipSync<'a> {
 
         let (unet, projection) = weights.stage(&gpu, Role::Keyframe, storage)?;
         let (phase, noise) = (Phase::Keyframes, KEYFRAME_NOISE);
-        let keyframes = Stage { unet, projection, embeddings: hubert, guidance, phase, noise };
+        let keyframes = Stage { unet, weaker: None, projection, embeddings: hubert, guidance, phase, noise };
         let (unet, projection) = weights.stage(&gpu, Role::Interpolation, storage)?;
         let (phase, noise) = (Phase::Interpolation, INTERPOLATION_NOISE);
-        let interpolation = Stage { unet, projection, embeddings: wavlm, guidance, phase, noise };
-        let latent = interpolation.unet.latent_size();
-        let latent =
-            latent.ok_or_else(|| Problem::new("interpolation weights", "model.learned_mask", "none").weights())?;
-
+        let interpolation = Stage { unet, weaker: None, projection, embeddings: wavlm, guidance, phase, noise };
+        let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
         let landmarks = self.landmarks.for_pictures("landmarks", survey.size)?;
         let footage = Footage {
@@ -204,7 +197,8 @@ impl<'a> LipSync<'a> {
             options,
         };
         let stages = TwoStage {
-            decoder: weights.decoder(&gpu, storage)?,
+            decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
+            seam: Seam::Keyframe,
             plan: survey.plan,
             sampling,
             keyframes,
@@ -249,10 +243,17 @@ impl Survey {
         Ok(Self { size, fps, video_frames, samples, inside_frames, video_inside_frames, output_frames, plan })
     }
 
-    /// Evaluations of a UNet on one clip, all steps and branches.
-    pub fn clip_evaluations(&self, options: &Options) -> usize {
-        let clips = self.plan.window_count() + self.plan.batch_count();
-        clips * options.sampling.steps * options.guidance.branches().len()
+    /// What the job asks of its networks.
+    pub fn demand(&self, options: &Options) -> Demand {
+        let branches = options.guidance.branches().len();
+        Demand {
+            roles: Role::LIPSYNC,
+            interpolation: Role::Interpolation,
+            clip_evaluations: (self.plan.window_count() + self.plan.batch_count()) * options.sampling.steps * branches,
+            frames: self.inside_frames,
+            clips_at_once: options.sampling.clips_at_once(branches),
+            storage: options.storage,
+        }
     }
 }
 
@@ -311,15 +312,10 @@ impl Footage {
         let region = self.regions.at(source as usize);
         let picture = upload(&self.gpu, &mut self.encoded, source)?;
         let crop = picture.crop(&[region], self.side)?;
-        let moments = self.encoder.forward(&crop.to_tensor()?, &mut Trace::off())?;
-        let mut latent = moments.mean;
-        if self.options.sample_posterior || self.options.parity == Parity::Upstream {
-            let seed = self.options.sampling.seed;
-            let shape = latent.dims("latents")?;
-            let noise = Tensor::noise(&self.gpu, seed, POSTERIOR_NOISE, frame as u32, shape)?;
-            latent = latent.add_scaled(1.0, &noise.times_deviation(&moments.log_variance)?, 1.0)?;
-        }
-        Ok(Clean { latent: latent.affine(LATENT_SCALE, 0.0)?, mask: self.mask(frame, LATENT_STEP)? })
+        let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
+        let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
+        let latent = encode(&self.encoder, &crop, sample)?;
+        Ok(Clean { latent, mask: self.mask(frame, LATENT_STEP)? })
     }
 }
 
@@ -362,10 +358,6 @@ fn upload(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb8> {
     let frame = video.frame(index)?;
     let frame = frame.ok_or_else(|| Problem::new("video", format!("frame {index}"), "its end").input())?;
     Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
-}
-
-pub(super) fn to_frame(picture: &Rgb8) -> Result<Frame> {
-    Ok(Frame { width: picture.width() as u32, height: picture.height() as u32, rgb: picture.to_bytes()? })
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.

@@ -1,5 +1,6 @@
 //! Whole jobs: which frames go through which network call, and how a run that was cut off goes on.
 
+pub mod animate;
 pub mod audio;
 pub mod emotion;
 pub mod floats;

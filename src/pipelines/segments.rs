@@ -373,6 +373,9 @@ impl Plan {
     }
 }
 
+/// The published programs' cap (`compute_until`), in seconds; it holds in parity only.
+pub const UPSTREAM_CAP_S: usize = 45;
+
 /// The published cap: `seconds` at `fps`, raised until whole windows of 14 frames fill it.
 pub fn max_frames(seconds: usize, fps: usize) -> usize {
     let frames = seconds * fps;

@@ -11,7 +11,7 @@ use crate::diffusion::{Branch, Denoiser, Guidance, Sampler};
 use crate::gpu::{Elem, Gpu};
 use crate::media::Frame;
 use crate::models::clip_unet::{AudioProjection, ClipUnet};
-use crate::models::vae::{Decoder, LATENT_SCALE};
+use crate::models::vae::{Decoder, Encoder, LATENT_SCALE};
 use crate::nn::Trace;
 use crate::ops::{Inpaint, Rgb8};
 use crate::tensor::Tensor;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Streams of noise that never meet (DESIGN.md, randomness).
 pub(super) const KEYFRAME_NOISE: u32 = 1;
 pub(super) const INTERPOLATION_NOISE: u32 = 2;
-pub(super) const POSTERIOR_NOISE: u32 = 3;
+const POSTERIOR_NOISE: u32 = 3;
 
 /// A unit of progress is one evaluation of a UNet on one clip; encoding or decoding a frame counts this much of it.
 pub(super) const CODING_UNITS: f64 = 0.15;
@@ -38,6 +38,13 @@ pub struct Sampling {
     /// Guidance branches and windows one after another: slower, in a sixth of the memory, with the same result. It happens by
     /// itself, and is said, once memory does not suffice for more.
     pub low_memory: bool,
+}
+
+impl Sampling {
+    /// Clips in one evaluation of a network, `branches` of the guidance each counted.
+    pub fn clips_at_once(&self, branches: usize) -> usize {
+        if self.low_memory { 1 } else { WINDOWS_PER_CALL * branches }
+    }
 }
 
 impl Default for Sampling {
@@ -60,20 +67,46 @@ pub(super) trait System {
     fn identity(&mut self, reporter: &mut Reporter<'_>) -> Result<Tensor>;
 
     /// What of a frame is to be kept; None where everything is generated.
-    fn clean(&mut self, frame: usize, reporter: &mut Reporter<'_>) -> Result<Option<Clean>>;
+    fn clean(&mut self, _frame: usize, _reporter: &mut Reporter<'_>) -> Result<Option<Clean>> {
+        Ok(None)
+    }
+
+    /// Valence and arousal at a frame, for networks that take them.
+    fn feeling(&self, _frame: usize) -> Result<[f32; 2]> {
+        Ok([0.0, 0.0])
+    }
 
     /// Output frame `output`, whose picture is that of frame `inside`.
     fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame>;
 }
 
+/// What becomes of the frame that two windows share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seam {
+    /// The keyframes' latents are put back at both ends of each window, so that the frame is the same in both (KeySync).
+    Keyframe,
+    /// Its two pictures are averaged (KeyFace).
+    Average,
+}
+
 /// One network with what it hears.
 pub(super) struct Stage {
     pub unet: ClipUnet,
+    /// What autoguidance steers away from.
+    pub weaker: Option<ClipUnet>,
     pub projection: AudioProjection,
     pub embeddings: Embeddings,
     pub guidance: Guidance,
     pub phase: Phase,
     pub noise: u32,
+}
+
+impl Stage {
+    /// Height and width of the latents, which interpolation's weights fix.
+    pub fn latent_size(&self) -> Result<[usize; 2]> {
+        let size = self.unet.latent_size();
+        size.ok_or_else(|| Problem::new("interpolation weights", "model.learned_mask", "none").weights())
+    }
 }
 
 /// Latents of one frame; pictures of several are averaged.
@@ -87,6 +120,7 @@ pub(super) struct TwoStage {
     pub keyframes: Stage,
     pub interpolation: Stage,
     pub decoder: Decoder,
+    pub seam: Seam,
     /// Height and width of the latents.
     pub latent: [usize; 2],
     pub work: Option<WorkFolder>,
@@ -99,6 +133,8 @@ pub(super) struct State {
     next_chunk: usize,
     /// The last keyframe of the chunk before.
     carry: Option<Tensor>,
+    /// The last frame of the window before, where it is averaged with the first of the next.
+    shared: Option<Tensor>,
     /// Finished latents that are not decoded yet, from frame `decoded` on.
     pending: VecDeque<FrameLatents>,
     decoded: usize,
@@ -231,12 +267,21 @@ impl TwoStage {
             *stored = Some(latents);
         }
         for (window, latents) in windows.iter().zip(stored.into_iter().flatten()) {
-            let ends = [keyframe(window.keyframes[0])?, keyframe(window.keyframes[1])?];
-            let [frames, height, width, channels] = latents.dims("window")?;
-            let clip = latents.reshape(&[1, frames, height, width, channels])?;
-            let latents = with_keyframes(&clip, &ends)?.reshape(latents.shape())?;
+            let latents = match self.seam {
+                Seam::Average => latents,
+                Seam::Keyframe => {
+                    let ends = [keyframe(window.keyframes[0])?, keyframe(window.keyframes[1])?];
+                    let [frames, height, width, channels] = latents.dims("window")?;
+                    let clip = latents.reshape(&[1, frames, height, width, channels])?;
+                    with_keyframes(&clip, &ends)?.reshape(latents.shape())?
+                }
+            };
             for row in 0..window.output.len() {
-                self.state.pending.push_back(vec![latents.narrow_rows(row, 1)?]);
+                let shared = if row == 0 { self.state.shared.take() } else { None };
+                self.state.pending.push_back(shared.into_iter().chain([latents.narrow_rows(row, 1)?]).collect());
+            }
+            if self.seam == Seam::Average {
+                self.state.shared = Some(latents.narrow_rows(window.frames.len() - 1, 1)?);
             }
         }
         Ok(())
@@ -294,7 +339,7 @@ impl TwoStage {
             }
         }
         if !self.sampling.low_memory {
-            match self.run(stage(self), clips, clean, reporter) {
+            match self.run(stage(self), clips, clean, system, reporter) {
                 Err(error @ Error::OutOfMemory { .. }) => {
                     tracing::warn!("{error}; going on with one clip and one guidance branch at a time");
                     self.sampling.low_memory = true;
@@ -305,7 +350,7 @@ impl TwoStage {
         }
         let mut sampled = Vec::with_capacity(clips.len());
         for clip in clips {
-            sampled.extend(self.run(stage(self), std::slice::from_ref(clip), clean, reporter)?);
+            sampled.extend(self.run(stage(self), std::slice::from_ref(clip), clean, system, reporter)?);
         }
         Ok(sampled)
     }
@@ -315,6 +360,7 @@ impl TwoStage {
         stage: &Stage,
         clips: &[Clip],
         clean: &BTreeMap<usize, Clean>,
+        system: &dyn System,
         reporter: &mut Reporter<'_>,
     ) -> Result<Vec<Tensor>> {
         let [height, width] = self.latent;
@@ -340,8 +386,11 @@ impl TwoStage {
         let audio = audio.reshape(&[clips.len(), per_clip, audio.last_dim()])?;
         let references: Vec<&Tensor> = clips.iter().map(|clip| &clip.reference).collect();
         let reference = Tensor::stack_rows(&references)?;
-        let networks = StageNetworks::one(&stage.unet);
-        let conditions = Conditions::new(networks, &reference, &audio, None, stage.guidance.branches())?;
+        let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
+        let emotion = stage.unet.emotion(&self.gpu, &feelings)?;
+        let networks = StageNetworks { main: &stage.unet, weaker: stage.weaker.as_ref() };
+        let branches = stage.guidance.branches();
+        let conditions = Conditions::new(networks, &reference, &audio, emotion.as_ref(), branches)?;
 
         let noise = |clip: &Clip| {
             let first = clip.noise_start as u32;
@@ -378,4 +427,20 @@ struct Clip {
     frames: Vec<usize>,
     reference: Tensor,
     noise_start: usize,
+}
+
+/// Scaled latents `[1, height / 8, width / 8, 4]` of a crop: the mode of the encoder's posterior, or a random sample of it drawn
+/// for `(seed, frame)`.
+pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, sample: Option<(u64, u32)>) -> Result<Tensor> {
+    let moments = encoder.forward(&crop.to_tensor()?, &mut Trace::off())?;
+    let mut latent = moments.mean;
+    if let Some((seed, frame)) = sample {
+        let noise = Tensor::noise(crop.gpu(), seed, POSTERIOR_NOISE, frame, latent.dims("latents")?)?;
+        latent = latent.add_scaled(1.0, &noise.times_deviation(&moments.log_variance)?, 1.0)?;
+    }
+    latent.affine(LATENT_SCALE, 0.0)
+}
+
+pub(super) fn to_frame(picture: &Rgb8) -> Result<Frame> {
+    Ok(Frame { width: picture.width() as u32, height: picture.height() as u32, rgb: picture.to_bytes()? })
 }

@@ -1,7 +1,7 @@
 //! Which file holds which network: a folder of published names, single files, or the small demo networks.
 
-use super::lipsync::{Options, Survey};
 use crate::gpu::{Elem, Gpu};
+use crate::models::beats::{self, Beats};
 use crate::models::clip_unet::{self, AudioProjection, ClipUnet};
 use crate::models::hubert::{self, Hubert};
 use crate::models::unet;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The networks that lip sync is made of.
+/// The networks that lip sync (KeySync) and animation (KeyFace) are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     Keyframe,
@@ -23,10 +23,37 @@ pub enum Role {
     Vae,
     Hubert,
     WavLm,
+    KeyfaceKeyframe,
+    KeyfaceInterpolation,
+    /// The under-trained copy that autoguidance steers away from.
+    KeyfaceWeaker,
+    Beats,
+    Wav2Vec2,
 }
 
 impl Role {
-    pub const ALL: [Role; 5] = [Role::Keyframe, Role::Interpolation, Role::Vae, Role::Hubert, Role::WavLm];
+    pub const LIPSYNC: &[Role] = &[Role::Keyframe, Role::Interpolation, Role::Vae, Role::Hubert, Role::WavLm];
+    pub const ANIMATE: &[Role] = &[
+        Role::KeyfaceKeyframe,
+        Role::KeyfaceInterpolation,
+        Role::KeyfaceWeaker,
+        Role::Vae,
+        Role::WavLm,
+        Role::Beats,
+        Role::Wav2Vec2,
+    ];
+    pub const ALL: [Role; 10] = [
+        Role::Keyframe,
+        Role::Interpolation,
+        Role::Vae,
+        Role::Hubert,
+        Role::WavLm,
+        Role::KeyfaceKeyframe,
+        Role::KeyfaceInterpolation,
+        Role::KeyfaceWeaker,
+        Role::Beats,
+        Role::Wav2Vec2,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +62,11 @@ impl Role {
             Role::Vae => "vae",
             Role::Hubert => "hubert",
             Role::WavLm => "wavlm",
+            Role::KeyfaceKeyframe => "keyface-keyframe",
+            Role::KeyfaceInterpolation => "keyface-interpolation",
+            Role::KeyfaceWeaker => "keyface-weaker",
+            Role::Beats => "beats",
+            Role::Wav2Vec2 => "wav2vec2",
         }
     }
 
@@ -52,7 +84,17 @@ impl Role {
             ],
             Role::Hubert => &["hubert-base-ls960.safetensors", "hubert-base-ls960/model.safetensors"],
             Role::WavLm => &["WavLM-Base+.safetensors"],
+            Role::KeyfaceKeyframe => &["keyframe.safetensors"],
+            Role::KeyfaceInterpolation => &["interpolation.safetensors"],
+            Role::KeyfaceWeaker => &["interpolation_bad.safetensors"],
+            Role::Beats => &["BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.safetensors"],
+            Role::Wav2Vec2 => &["wav2vec2-base-960h.safetensors", "wav2vec2-base-960h/model.safetensors"],
         }
+    }
+
+    /// Whether a job runs without it.
+    fn is_optional(self) -> bool {
+        self == Role::KeyfaceWeaker
     }
 }
 
@@ -65,12 +107,12 @@ pub struct WeightSet {
 }
 
 impl WeightSet {
-    /// A file per role: `single` where it names one, else the published name in `folder`. Errors: any role without a file,
-    /// all listed at once.
-    pub fn open(folder: Option<&Path>, single: &BTreeMap<Role, PathBuf>) -> Result<Self> {
+    /// A file for each of `roles`, such as [`Role::LIPSYNC`]: `single` where it names one, else the published name in `folder`.
+    /// Errors: any role without a file that a job does not run without, all listed at once.
+    pub fn open(roles: &[Role], folder: Option<&Path>, single: &BTreeMap<Role, PathBuf>) -> Result<Self> {
         let mut problems = Vec::new();
         let mut paths = BTreeMap::new();
-        for role in Role::ALL {
+        for &role in roles {
             let found = match (single.get(&role), folder) {
                 (Some(path), _) => path.exists().then(|| path.clone()),
                 (None, Some(folder)) => {
@@ -82,6 +124,7 @@ impl WeightSet {
                 Some(path) => {
                     paths.insert(role, path);
                 }
+                None if role.is_optional() && !single.contains_key(&role) => {}
                 None => {
                     let expected = match (single.get(&role), folder) {
                         (Some(path), _) => path.display().to_string(),
@@ -131,35 +174,33 @@ impl WeightSet {
         Ok(set)
     }
 
+    pub fn has(&self, role: Role) -> bool {
+        self.weights.contains_key(&role)
+    }
+
     /// What a job costs, from the shapes of the weights alone.
-    pub fn estimate(&self, survey: &Survey, options: &Options) -> Result<Estimate> {
-        let mut elements = 0.0;
-        let mut stage = 0.0;
-        for role in Role::ALL {
+    pub fn estimate(&self, demand: &Demand) -> Result<Estimate> {
+        let count = |role: Role, prefix: &str| -> Result<f64> {
             let weights = self.of(role)?;
-            let count = |prefix: &str| -> f64 {
-                let at =
-                    |name: &String| weights.shape(name).map_or(0.0, |shape| shape.iter().product::<usize>() as f64);
-                weights.names().iter().filter(|name| name.starts_with(prefix)).map(at).sum()
-            };
-            elements += count("");
-            if role == Role::Interpolation {
-                stage = count("model.diffusion_model");
-            }
+            let at = |name: &String| weights.shape(name).map_or(0.0, |shape| shape.iter().product::<usize>() as f64);
+            Ok(weights.names().iter().filter(|name| name.starts_with(prefix)).map(at).sum())
+        };
+        let mut elements = 0.0;
+        for &role in demand.roles.iter().filter(|role| self.has(**role)) {
+            elements += count(role, "")?;
         }
         // Of the published UNet a clip of 14 frames at 64x64 takes 18.4 TFLOP with 1525 M parameters, a decoded and an encoded
         // frame 4.2 TFLOP; the work goes with the parameters and the places (notes: cost at full size).
-        let side = self.of(Role::Interpolation)?.shape("model.learned_mask").map_or(64, |shape| shape[1]) as f64;
+        let stage = count(demand.interpolation, "model.diffusion_model")?;
+        let mask = self.of(demand.interpolation)?.shape("model.learned_mask");
+        let side = mask.and_then(|shape| shape.get(1).copied()).unwrap_or(64) as f64;
         let share = stage / 1.525e9 * (side / 64.0).powi(2);
-        let evaluations = survey.clip_evaluations(options) as f64;
-        let flops = share * (18.4e12 * evaluations + 4.2e12 * survey.inside_frames as f64);
-        let bytes = |elem: Elem| elem.size() as f64;
-        let clips = if options.sampling.low_memory { 1 } else { 2 * options.guidance.branches().len() };
+        let flops = share * (18.4e12 * demand.clip_evaluations as f64 + 4.2e12 * demand.frames as f64);
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
         let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
         Ok(Estimate {
-            weight_bytes: elements * bytes(options.storage.weights),
-            work_bytes: clips as f64 * widest * bytes(options.storage.activations),
+            weight_bytes: elements * demand.storage.weights.size() as f64,
+            work_bytes: demand.clips_at_once as f64 * widest * demand.storage.activations.size() as f64,
             flops,
         })
     }
@@ -188,15 +229,27 @@ impl WeightSet {
         })
     }
 
+    /// The network that autoguidance steers away from, where there is one.
+    pub fn weaker(&self, gpu: &Gpu, storage: Storage) -> Result<Option<ClipUnet>> {
+        if !self.has(Role::KeyfaceWeaker) {
+            return Ok(None);
+        }
+        let head_dim = self.setting(Role::KeyfaceWeaker, "num_head_channels")?;
+        let config = unet::Config { head_dim: head_dim.unwrap_or(unet::Config::default().head_dim) };
+        let weights = clip_unet::weaker_weights(self.of(Role::KeyfaceWeaker)?)?;
+        let load = |w: &Weights| ClipUnet::load(&Loader::new(gpu, w, storage.weights), config, storage.activations);
+        weights.checked(clip_unet::UNUSED, storage.strict, load).map(Some)
+    }
+
     pub fn encoder(&self, gpu: &Gpu, storage: Storage) -> Result<Encoder> {
         self.of(Role::Vae)?.checked(&["decoder", "post_quant_conv"], storage.strict, |w| {
             Encoder::load(&Loader::new(gpu, w, storage.vae_weights()))
         })
     }
 
-    /// From the keyframe checkpoint, as published; its decoder is the one that was trained with.
-    pub fn decoder(&self, gpu: &Gpu, storage: Storage) -> Result<Decoder> {
-        let weights = self.of(Role::Keyframe)?;
+    /// From the checkpoint of `keyframe`, as published; its decoder is the one that was trained with.
+    pub fn decoder(&self, gpu: &Gpu, keyframe: Role, storage: Storage) -> Result<Decoder> {
+        let weights = self.of(keyframe)?;
         let (weights, rest) = match weights.has("first_stage_model.decoder") {
             true => (weights.at("first_stage_model"), ["encoder", "quant_conv"]),
             false => (self.of(Role::Vae)?.clone(), ["encoder", "quant_conv"]),
@@ -205,10 +258,25 @@ impl WeightSet {
     }
 
     pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {
-        let default = hubert::Config::default();
-        let heads = self.setting(Role::Hubert, "num_attention_heads")?.unwrap_or(default.heads);
-        self.of(Role::Hubert)?.checked(hubert::UNUSED, storage.strict, |w| {
+        self.speech(gpu, Role::Hubert, storage)
+    }
+
+    fn speech(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<Hubert> {
+        let heads = self.setting(role, "num_attention_heads")?.unwrap_or(hubert::Config::default().heads);
+        self.of(role)?.checked(hubert::UNUSED, storage.strict, |w| {
             Hubert::load(&Loader::new(gpu, w, storage.vae_weights()), hubert::Config { heads })
+        })
+    }
+
+    pub fn wav2vec2(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {
+        self.speech(gpu, Role::Wav2Vec2, storage)
+    }
+
+    pub fn beats(&self, gpu: &Gpu, storage: Storage) -> Result<Beats> {
+        let weights = self.of(Role::Beats)?;
+        let config = beats::Config::of(weights)?;
+        weights.checked(beats::UNUSED, storage.strict, |w| {
+            Beats::load(&Loader::new(gpu, w, storage.vae_weights()), config)
         })
     }
 
@@ -219,6 +287,20 @@ impl WeightSet {
             WavLm::load(&Loader::new(gpu, w, storage.vae_weights()), wavlm::Config { max_distance })
         })
     }
+}
+
+/// What a job asks of its networks.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    pub roles: &'static [Role],
+    /// Of `roles` the one whose size stands for both stages.
+    pub interpolation: Role,
+    /// Evaluations of a UNet on one clip, all steps and branches.
+    pub clip_evaluations: usize,
+    /// Frames that are encoded and decoded.
+    pub frames: usize,
+    pub clips_at_once: usize,
+    pub storage: Storage,
 }
 
 /// What a job costs, roughly.
