@@ -1,9 +1,9 @@
 //! Timing of single kernels: one list of cases for `viseme bench` and `cargo bench`.
 
-use crate::Result;
 use crate::gpu::{Elem, Gpu};
-use crate::ops::{Activation, Attend, Epilogue, Geometry, PackedWeight, Raw, Rows, WeightShape};
+use crate::ops::{Activation, Attend, Epilogue, Geometry, PackedWeight, Raw, Rgb8, Rows, WeightShape};
 use crate::tensor::Tensor;
+use crate::{Problem, Result};
 use std::time::Instant;
 
 type Run = Box<dyn Fn() -> Result<Tensor>>;
@@ -117,6 +117,21 @@ impl Case {
         })
     }
 
+    /// A measure of a frame of 512x512, against another one.
+    fn pictures(
+        name: &'static str,
+        flops_each: f64,
+        frames_read: f64,
+        op: impl Fn(&Rgb8, &Rgb8) -> Result<Vec<Tensor>> + Copy + 'static,
+    ) -> Self {
+        let bytes = (512 * 512 * 3) as f64;
+        Self::new(name, "512x512".to_string(), [flops_each * bytes, frames_read * bytes], move |gpu| {
+            let frame = |step: usize| -> Vec<u8> { (0..512 * 512 * 3).map(|i| (i * step % 251) as u8).collect() };
+            let (a, b) = (Rgb8::upload(gpu, 512, 512, &frame(7919))?, Rgb8::upload(gpu, 512, 512, &frame(6007))?);
+            Ok(Box::new(move || op(&a, &b)?.pop().ok_or_else(|| Problem::new(name, "a frame", "none").shape())))
+        })
+    }
+
     /// An operation that reads `x` `[rows, channels]` in f16 and does little arithmetic.
     fn streaming(
         name: &'static str,
@@ -160,6 +175,18 @@ pub fn cases() -> Vec<Case> {
         Case::streaming("add", [pixels, 320], 3.0, 1.0, |x| x.add(x)),
         Case::streaming("concat_channels", [pixels, 320], 4.0, 0.0, |x| Tensor::concat_channels(&[x, x])),
         Case::streaming("slice_rows", [pixels, 640], 1.0, 0.0, |x| x.slice_channels(320, 320)),
+        Case::pictures("squared_error", 12.0, 2.0, |a, b| a.squared_error(b)),
+        Case::pictures("laplacian", 40.0 / 3.0, 1.0, |a, _| a.laplacian()),
+        Case::pictures("ssim", 280.0, 2.0, |a, b| a.ssim(b)),
+        Case::new("max_pool", "1x256x256x64".to_string(), [4.0 * 1_048_576.0, 4.0 * 5_242_880.0], |gpu| {
+            let x = ramp(gpu, &[1, 256, 256, 64], Elem::F32)?;
+            Ok(Box::new(move || x.max_pool(2, 2)))
+        }),
+        Case::new("feature_distance", "16129 x 64".to_string(), [10.0 * 1_032_256.0, 8.0 * 1_032_256.0], |gpu| {
+            let (a, weight) = (ramp(gpu, &[16129, 64], Elem::F32)?, ramp(gpu, &[64], Elem::F32)?);
+            let b = a.affine(0.5, 0.1)?;
+            Ok(Box::new(move || a.feature_distance(&b, &weight, 1e-10)))
+        }),
         Case::new("philox_normal", "14x64x64x4".to_string(), [4e7 * 0.23, 917_504.0], |gpu| {
             let gpu = gpu.clone();
             Ok(Box::new(move || Tensor::noise(&gpu, 1, 1, 0, [14, 64, 64, 4])))
