@@ -1,6 +1,5 @@
 //! Timing of kernels and networks: one list of cases for `viseme bench` and `cargo bench`.
 
-use crate::Result;
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
 use crate::models::clip_unet::Prompt;
@@ -11,6 +10,7 @@ use crate::ops::{
 };
 use crate::pipelines::weights::{Role, Storage, WeightSet};
 use crate::tensor::Tensor;
+use crate::{Problem, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,6 +141,21 @@ impl Case {
         })
     }
 
+    /// A measure of a frame of 512x512, against another one.
+    fn pictures(
+        name: &'static str,
+        flops_each: f64,
+        frames_read: f64,
+        op: impl Fn(&Rgb8, &Rgb8) -> Result<Vec<Tensor>> + Copy + 'static,
+    ) -> Self {
+        let bytes = (512 * 512 * 3) as f64;
+        Self::new(name, "512x512".to_string(), [flops_each * bytes, frames_read * bytes], move |gpu| {
+            let frame = |step: usize| -> Vec<u8> { (0..512 * 512 * 3).map(|i| (i * step % 251) as u8).collect() };
+            let (a, b) = (Rgb8::upload(gpu, 512, 512, &frame(7919))?, Rgb8::upload(gpu, 512, 512, &frame(6007))?);
+            Ok(Box::new(move || op(&a, &b)?.pop().ok_or_else(|| Problem::new(name, "a frame", "none").shape())))
+        })
+    }
+
     /// An operation that reads `x` `[rows, channels]` in f16 and does little arithmetic.
     fn streaming(
         name: &'static str,
@@ -189,6 +204,7 @@ pub fn cases() -> Vec<Case> {
     .chain(speech_cases())
     .chain(sampler_cases())
     .chain(picture_cases())
+    .chain(measure_cases())
     .collect()
 }
 
@@ -294,6 +310,24 @@ fn picture_cases() -> Vec<Case> {
                 Ok(Box::new(move || Ok(frame.composite(&made, &[REGION], &alpha, 10.0)?.words().clone())))
             },
         ),
+    ]
+}
+
+/// Measures of pictures, and what LPIPS is made of.
+fn measure_cases() -> Vec<Case> {
+    vec![
+        Case::pictures("squared_error", 12.0, 2.0, |a, b| a.squared_error(b)),
+        Case::pictures("laplacian", 40.0 / 3.0, 1.0, |a, _| a.laplacian()),
+        Case::pictures("ssim", 280.0, 2.0, |a, b| a.ssim(b)),
+        Case::new("max_pool", "1x256x256x64".to_string(), [4.0 * 1_048_576.0, 4.0 * 5_242_880.0], |gpu| {
+            let x = ramp(gpu, &[1, 256, 256, 64], Elem::F32)?;
+            Ok(Box::new(move || x.max_pool(2, 2)))
+        }),
+        Case::new("feature_distance", "16129 x 64".to_string(), [10.0 * 1_032_256.0, 8.0 * 1_032_256.0], |gpu| {
+            let (a, weight) = (ramp(gpu, &[16129, 64], Elem::F32)?, ramp(gpu, &[64], Elem::F32)?);
+            let b = a.affine(0.5, 0.1)?;
+            Ok(Box::new(move || a.feature_distance(&b, &weight, 1e-10)))
+        }),
     ]
 }
 

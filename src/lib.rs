@@ -7,6 +7,7 @@ mod error;
 pub mod face;
 pub mod gpu;
 pub mod media;
+pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -1,3 +1,4 @@
+use super::input::{Input, frame_rate};
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision};
 use clap::{Args, ValueEnum};
@@ -7,10 +8,9 @@ use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::face::landmarks::Landmarks;
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
-use viseme::media::frames::{FolderSink, FolderSource};
-use viseme::media::probe::{Look, VideoInfo, probe};
-use viseme::media::video::{VideoReader, VideoSpec, VideoWriter};
-use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, FrameSource};
+use viseme::media::frames::FolderSink;
+use viseme::media::video::{VideoSpec, VideoWriter};
+use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
 use viseme::ops::Region;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
@@ -169,7 +169,7 @@ enum PasteArg {
 
 pub fn run(options: &Options) -> Result<()> {
     let job = options.job()?;
-    let input = Input::open(&options.video, options)?;
+    let input = options.input(&options.video)?;
     let landmarks = Landmarks::read(&options.landmarks)?;
     let weights = options.weight_set()?;
     let audio = Audio::file(&options.audio, options.ffmpeg.as_deref());
@@ -178,7 +178,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let mut lipsync = LipSync::new(&gpu, &weights, video, audio, landmarks).options(job.clone());
     if let Some(path) = &options.occluder_mask {
-        lipsync = lipsync.occluder(Input::open(path, options)?.source()?);
+        lipsync = lipsync.occluder(options.input(path)?.source()?);
     }
     let output = if options.json {
         Output::Json
@@ -290,40 +290,11 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// A video or a folder of pictures, opened as often as asked.
-enum Input {
-    Video { ffmpeg: Ffmpeg, info: VideoInfo },
-    Folder { path: PathBuf, fps: Fps },
-}
-
-impl Input {
-    fn open(path: &Path, options: &Options) -> Result<Self> {
-        if path.is_dir() {
-            let fps = Fps::new((options.fps * 1000.0).round() as u32, 1000)?;
-            let fps = if options.fps.fract() == 0.0 { Fps::new(options.fps as u32, 1)? } else { fps };
-            return Ok(Input::Folder { path: path.to_path_buf(), fps });
-        }
-        let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref())?;
-        let info = probe(&ffmpeg, path)?;
-        Ok(Input::Video { ffmpeg, info })
-    }
-
-    fn source(&self) -> Result<Box<dyn FrameSource>> {
-        Ok(match self {
-            Input::Video { ffmpeg, info } => Box::new(VideoReader::new(ffmpeg, info.clone())),
-            Input::Folder { path, fps } => Box::new(FolderSource::open(path, *fps)?),
-        })
-    }
-
-    fn look(&self) -> Look {
-        match self {
-            Input::Video { info, .. } => info.look.clone(),
-            Input::Folder { .. } => Look::standard(),
-        }
-    }
-}
-
 impl Options {
+    fn input(&self, path: &Path) -> Result<Input> {
+        Input::open(path, frame_rate(self.fps)?, self.ffmpeg.as_deref())
+    }
+
     fn job(&self) -> Result<Job> {
         let [audio, reference] = numbers("--guidance", &self.guidance, "AUDIO,REFERENCE, such as 5,2")?;
         let face = match &self.face {

@@ -3,7 +3,9 @@
 mod bench;
 mod convert;
 mod devices;
+mod input;
 mod lipsync;
+mod metrics;
 mod progress;
 mod verify;
 
@@ -26,6 +28,8 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad i
 enum Command {
     /// Give a video new speech (KeySync).
     Lipsync(Box<lipsync::Options>),
+    // No line here: it would take the place of what the command's own help teaches.
+    Metrics(Box<metrics::Options>),
     /// Run golden files and compare: does this GPU compute right?
     Verify(verify::Options),
     /// Make a PyTorch checkpoint loadable (.pt to .safetensors).
@@ -82,6 +86,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Lipsync(options) => lipsync::run(&options),
+        Command::Metrics(options) => metrics::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Verify(options) => verify::run(&options),

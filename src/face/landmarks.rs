@@ -12,6 +12,12 @@ pub const POINTS: usize = 68;
 /// `[x, y]` of each landmark.
 pub type Face = [[f32; 2]; POINTS];
 
+/// What a detector found in a clip: a face per frame, or none. For measuring; lip sync needs [`Landmarks`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    faces: Vec<Option<Face>>,
+}
+
 /// The landmarks of a clip, one face per frame, at least one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Landmarks {
@@ -22,37 +28,28 @@ pub struct Landmarks {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Json {
-    Sized { width: u32, height: u32, frames: Vec<Vec<Vec<f64>>> },
-    Bare(Vec<Vec<Vec<f64>>>),
+    Sized { width: u32, height: u32, frames: Vec<Option<Points>> },
+    Bare(Vec<Option<Points>>),
 }
 
-impl Landmarks {
-    /// Landmarks of a file, .npy or JSON by what is in it.
-    pub fn read(path: &Path) -> Result<Self> {
+/// The points of one frame as a file has them; null stands for NaN, which JSON cannot say.
+type Points = Vec<Vec<Option<f64>>>;
+
+/// The faces of a file before they are judged: a frame without one, or with NaN for a point, is still among them.
+struct Raw {
+    faces: Vec<Option<Face>>,
+    size: Option<[u32; 2]>,
+}
+
+impl Raw {
+    /// .npy or JSON by what is in it.
+    fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
         let file = path.display().to_string();
         if bytes.starts_with(NPY_MAGIC) { Self::from_npy(&file, &bytes) } else { Self::from_json(&file, &bytes) }
     }
 
-    /// `faces` found in pictures of `size` `[width, height]`. Errors: none at all, or a point that is not finite.
-    pub fn new(subject: &str, faces: Vec<Face>, size: Option<[u32; 2]>) -> Result<Self> {
-        if faces.is_empty() {
-            return Err(Problem::new(subject, "landmarks of a frame or more", "none").input());
-        }
-        for (frame, face) in faces.iter().enumerate() {
-            if let Some(point) = face.iter().position(|p| !p.iter().all(|v| v.is_finite())) {
-                let found = format!("[{}, {}]", face[point][0], face[point][1]);
-                return Err(Problem::new(at(subject, frame, point), "finite numbers", found).input());
-            }
-        }
-        if let Some([width, height]) = size.filter(|s| s.contains(&0)) {
-            return Err(Problem::new(subject, "a picture size above 0", format!("{width}x{height}")).input());
-        }
-        Ok(Self { faces, size })
-    }
-
-    /// From `{"width": w, "height": h, "frames": [[[x, y], ...], ...]}` or the bare list. `subject` names it in errors.
-    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
+    fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
         let json: Json = serde_json::from_slice(bytes).map_err(|e| {
             let expected = r#"{"width", "height", "frames": [[[x, y], ...], ...]}, the bare list, or a .npy file"#;
             Problem::new(subject, expected, e.to_string()).input()
@@ -61,12 +58,13 @@ impl Landmarks {
             Json::Sized { width, height, frames } => (frames, Some([width, height])),
             Json::Bare(frames) => (frames, None),
         };
-        let faces = frames.iter().enumerate().map(|(frame, points)| face(subject, frame, points));
-        Self::new(subject, faces.collect::<Result<_>>()?, size)
+        let face = |(frame, points): (usize, &Option<Points>)| {
+            points.as_ref().map(|points| face(subject, frame, points)).transpose()
+        };
+        Ok(Self { faces: frames.iter().enumerate().map(face).collect::<Result<_>>()?, size })
     }
 
-    /// From a NumPy file of shape `[frames, 68, 2]`, any real number type, little-endian, C order.
-    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
+    fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
         let Npy { number, shape, data } = Npy::parse(subject, bytes)?;
         if shape.len() != 3 || shape[1..] != [POINTS, 2] {
             return Err(Problem::new(subject, "shape [frames, 68, 2]", format!("shape {shape:?}")).input());
@@ -81,9 +79,91 @@ impl Landmarks {
             for (value, bytes) in face.as_flattened_mut().iter_mut().zip(bytes.chunks_exact(number.size_bytes())) {
                 *value = number.read(bytes);
             }
-            face
+            Some(face)
         };
-        Self::new(subject, data.chunks_exact(face_bytes).map(face).collect(), None)
+        Ok(Self { faces: data.chunks_exact(face_bytes).map(face).collect(), size: None })
+    }
+
+    fn landmarks(self, subject: &str) -> Result<Landmarks> {
+        let complete = |(frame, face): (usize, Option<Face>)| {
+            face.ok_or_else(|| {
+                Problem::new(format!("{subject}, frame {frame}"), "68 points", "null, a frame without a face")
+                    .remedy("give it its neighbour's points, or cut the frame out of the video")
+                    .input()
+            })
+        };
+        let faces = self.faces.into_iter().enumerate().map(complete).collect::<Result<_>>()?;
+        Landmarks::new(subject, faces, self.size)
+    }
+
+    fn track(self, subject: &str) -> Result<Track> {
+        let is_found = |face: &Face| !face.as_flattened().iter().any(|v| v.is_nan());
+        Track::new(subject, self.faces.into_iter().map(|face| face.filter(is_found)).collect())
+    }
+}
+
+impl Track {
+    /// The faces of a file as [`Landmarks::read`] takes it, in which a frame may also be null, or have NaN (in JSON, null) for
+    /// a coordinate: nothing was found in it. Points stay in the file's pixels.
+    pub fn read(path: &Path) -> Result<Self> {
+        Raw::read(path)?.track(&path.display().to_string())
+    }
+
+    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
+        Raw::from_json(subject, bytes)?.track(subject)
+    }
+
+    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
+        Raw::from_npy(subject, bytes)?.track(subject)
+    }
+
+    /// Errors: no frame at all, or a point that is not finite.
+    pub fn new(subject: &str, faces: Vec<Option<Face>>) -> Result<Self> {
+        if faces.is_empty() {
+            return Err(Problem::new(subject, "landmarks of a frame or more", "none").input());
+        }
+        for (frame, face) in faces.iter().enumerate() {
+            if let Some(face) = face {
+                refuse_infinite(subject, frame, face)?;
+            }
+        }
+        Ok(Self { faces })
+    }
+
+    /// One entry per frame.
+    pub fn faces(&self) -> &[Option<Face>] {
+        &self.faces
+    }
+}
+
+impl Landmarks {
+    /// Landmarks of a file, .npy or JSON by what is in it.
+    pub fn read(path: &Path) -> Result<Self> {
+        Raw::read(path)?.landmarks(&path.display().to_string())
+    }
+
+    /// `faces` found in pictures of `size` `[width, height]`. Errors: none at all, or a point that is not finite.
+    pub fn new(subject: &str, faces: Vec<Face>, size: Option<[u32; 2]>) -> Result<Self> {
+        if faces.is_empty() {
+            return Err(Problem::new(subject, "landmarks of a frame or more", "none").input());
+        }
+        for (frame, face) in faces.iter().enumerate() {
+            refuse_infinite(subject, frame, face)?;
+        }
+        if let Some([width, height]) = size.filter(|s| s.contains(&0)) {
+            return Err(Problem::new(subject, "a picture size above 0", format!("{width}x{height}")).input());
+        }
+        Ok(Self { faces, size })
+    }
+
+    /// From `{"width": w, "height": h, "frames": [[[x, y], ...], ...]}` or the bare list. `subject` names it in errors.
+    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
+        Raw::from_json(subject, bytes)?.landmarks(subject)
+    }
+
+    /// From a NumPy file of shape `[frames, 68, 2]`, any real number type, little-endian, C order.
+    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
+        Raw::from_npy(subject, bytes)?.landmarks(subject)
     }
 
     pub fn len(&self) -> usize {
@@ -136,7 +216,13 @@ fn at(subject: &str, frame: usize, point: usize) -> String {
     format!("{subject}, frame {frame}, point {point}")
 }
 
-fn face(subject: &str, frame: usize, points: &[Vec<f64>]) -> Result<Face> {
+fn refuse_infinite(subject: &str, frame: usize, face: &Face) -> Result<()> {
+    let Some(point) = face.iter().position(|p| !p.iter().all(|v| v.is_finite())) else { return Ok(()) };
+    let found = format!("[{}, {}]", face[point][0], face[point][1]);
+    Err(Problem::new(at(subject, frame, point), "finite numbers", found).input())
+}
+
+fn face(subject: &str, frame: usize, points: &[Vec<Option<f64>>]) -> Result<Face> {
     if points.len() != POINTS {
         let found = format!("{} points", points.len());
         return Err(Problem::new(format!("{subject}, frame {frame}"), "68 points", found).input());
@@ -146,7 +232,7 @@ fn face(subject: &str, frame: usize, points: &[Vec<f64>]) -> Result<Face> {
         let &[x, y] = from.as_slice() else {
             return Err(Problem::new(at(subject, frame, i), "[x, y]", format!("{from:?}")).input());
         };
-        *to = [x as f32, y as f32];
+        *to = [x, y].map(|v| v.map_or(f32::NAN, |v| v as f32));
     }
     Ok(face)
 }

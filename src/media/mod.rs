@@ -2,6 +2,7 @@
 
 pub mod audio;
 pub mod ffmpeg;
+pub(crate) mod file;
 pub mod frames;
 pub mod probe;
 pub mod video;

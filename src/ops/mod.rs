@@ -9,6 +9,8 @@ mod group_norm;
 mod layer_norm;
 mod layout;
 mod mask;
+mod max_pool;
+mod measure;
 mod overlap_merge;
 mod philox;
 mod pointwise;
@@ -54,6 +56,11 @@ pub const KERNELS: &[&Kernel] = &[
     &layer_norm::KERNEL,
     &mask::DOWNSAMPLE,
     &mask::RASTERISE,
+    &max_pool::KERNEL,
+    &measure::DISTANCE,
+    &measure::LAPLACIAN,
+    &measure::SQUARED_ERROR,
+    &measure::SSIM,
     &pointwise::KERNEL,
     &resample::KERNEL,
     &rgb::FROM_TENSOR,

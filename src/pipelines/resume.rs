@@ -5,17 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use crate::media::file::{PARTIAL, write_whole};
 use crate::{Error, Problem, Result};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
-const PARTIAL: &str = "partial";
 const VERSION: u32 = 1;
 
 /// What makes two jobs the same: the inputs (see [`file_identity`]) and every parameter that shows in the output, by name.
@@ -183,21 +183,4 @@ fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<()> {
     let json = serde_json::to_vec_pretty(manifest)
         .map_err(|e| Error::Write { path: path.clone(), source: std::io::Error::other(e) })?;
     write_whole(&path, &json)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{PARTIAL}"));
-    let partial = PathBuf::from(partial);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|source| {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&partial);
-        Error::Write { path: path.to_path_buf(), source }
-    })
 }

@@ -157,15 +157,29 @@ impl WeightSet {
         Ok(Self { is_demo: true, ..set })
     }
 
-    /// Random weights by formula for the shapes in the JSON `text`: `{ROLE: {TENSOR: SHAPE}}`, beside it `{"config": {ROLE:
-    /// CONFIG}}` for what shapes do not tell. `subject` names it in errors.
+    /// Random weights by formula for the shapes in the JSON `text`: `{ROLE: {TENSOR: SHAPE}}`, a role also `{"like": ROLE,
+    /// "but": {TENSOR: SHAPE or null}}`, beside it `{"config": {ROLE: CONFIG}}` for what shapes do not tell. `subject` names it
+    /// in errors.
     pub fn by_formula(subject: &str, text: &str) -> Result<Self> {
         let wrong = |what: String| Problem::new(subject, "shapes by role and name", what).weights();
         let document: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
         let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), is_demo: false };
         for (number, role) in Role::ALL.into_iter().enumerate() {
-            let tensors: BTreeMap<String, Vec<usize>> = serde_json::from_value(document[role.name()].clone())
-                .map_err(|e| wrong(format!("{}: {e}", role.name())))?;
+            let shapes = &document[role.name()];
+            if shapes.is_null() {
+                continue;
+            }
+            let read = |shapes: &Value| -> Result<BTreeMap<String, Option<Vec<usize>>>> {
+                serde_json::from_value(shapes.clone()).map_err(|e| wrong(format!("{}: {e}", role.name())))
+            };
+            let mut tensors = match shapes["like"].as_str() {
+                None => read(shapes)?,
+                Some(model) => read(&document[model])?,
+            };
+            if shapes["like"].is_string() {
+                tensors.extend(read(&shapes["but"])?);
+            }
+            let tensors = tensors.into_iter().filter_map(|(name, shape)| Some((name, shape?))).collect();
             let source = FormulaSource::new(tensors, number as u64, false, 1.0);
             let source = source.with_config(&document["config"][role.name()]);
             set.weights.insert(role, Weights::from_source(source));

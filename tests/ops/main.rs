@@ -8,6 +8,8 @@ mod group_norm;
 mod layer_norm;
 mod layout;
 mod mask;
+mod max_pool;
+mod measure;
 mod overlap_merge;
 mod philox;
 mod pointwise;

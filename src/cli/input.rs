@@ -1,0 +1,51 @@
+use std::path::Path;
+use viseme::Result;
+use viseme::media::frames::FolderSource;
+use viseme::media::probe::{Look, VideoInfo, probe};
+use viseme::media::video::VideoReader;
+use viseme::media::{Ffmpeg, Fps, FrameSource};
+
+/// A video or a folder of pictures, opened as often as asked.
+pub enum Input {
+    Video { ffmpeg: Ffmpeg, info: VideoInfo },
+    Folder { path: std::path::PathBuf, fps: Fps },
+}
+
+impl Input {
+    /// `fps` is that of a folder; `ffmpeg` is asked for only where needed.
+    pub fn open(path: &Path, fps: Fps, ffmpeg: Option<&Path>) -> Result<Self> {
+        if path.is_dir() {
+            return Ok(Input::Folder { path: path.to_path_buf(), fps });
+        }
+        let ffmpeg = Ffmpeg::find(ffmpeg)?;
+        let info = probe(&ffmpeg, path)?;
+        Ok(Input::Video { ffmpeg, info })
+    }
+
+    pub fn source(&self) -> Result<Box<dyn FrameSource>> {
+        Ok(match self {
+            Input::Video { ffmpeg, info } => Box::new(VideoReader::new(ffmpeg, info.clone())),
+            Input::Folder { path, fps } => Box::new(FolderSource::open(path, *fps)?),
+        })
+    }
+
+    pub fn look(&self) -> Look {
+        match self {
+            Input::Video { info, .. } => info.look.clone(),
+            Input::Folder { .. } => Look::standard(),
+        }
+    }
+
+    /// The file, where it has sound.
+    pub fn sound(&self) -> Option<&Path> {
+        match self {
+            Input::Video { info, .. } if info.has_audio => Some(&info.path),
+            _ => None,
+        }
+    }
+}
+
+/// A decimal rate as a fraction, to a thousandth.
+pub fn frame_rate(fps: f64) -> Result<Fps> {
+    if fps.fract() == 0.0 { Fps::new(fps as u32, 1) } else { Fps::new((fps * 1000.0).round() as u32, 1000) }
+}

@@ -1,0 +1,139 @@
+use super::DeviceOptions;
+use super::input::{Input, frame_rate};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use viseme::face::landmarks::Track;
+use viseme::media::{Audio, Fps};
+use viseme::metrics::{self, Inputs, Lpips, Pictures, lipleak};
+use viseme::weights::{Layers, Safetensors, Source, Weights};
+use viseme::{Problem, Result};
+
+/// Measures a generated video: LipLeak, lip sync, likeness to a reference, sharpness.
+///
+/// What can be computed from what is given is computed; the rest is named with the reason. No network runs but for LPIPS.
+///
+/// LipLeak (--landmarks) tells how much the mouth of the source video shows in the result. Drive the model with silence and
+/// with a video of someone who speaks, find the landmarks of the result, and measure them:
+///
+/// $ viseme lipsync --video talking.mp4 --audio silence.wav --landmarks talking.json --out out.mp4
+///
+/// $ viseme metrics --video out.mp4 --landmarks out.json --plot out.svg
+///
+/// It is the share of frames in which the mouth is open all the same: 0 is perfect; in the KeySync paper KeySync has 0.16,
+/// others 0.25 to 0.66. Open means that the mouth aspect ratio of the inner lips lies above 0.25; closed lips have about 0,
+/// wide open ones 0.6. Frames without a face (null or NaN in the landmarks) are counted and reported, and are in no share. A
+/// mouth that never moves scores 0 as well: look at sync with real speech beside it.
+///
+/// Sync (--landmarks, and --audio or a video with sound) is the correlation of mouth opening and loudness over the frames, -1
+/// to 1. The best shift is where it is largest; above 0 the mouth comes late, so that the sound is early. Viewers notice sound
+/// that is 45 ms early or 125 ms late (ITU-R BT.1359). Silence has no correlation: take real speech. A mouth that hardly
+/// moves has one that says nothing.
+///
+/// PSNR, SSIM and LPIPS (--reference) compare frame by frame with the true video. Equal pictures have no limit in dB, an SSIM of
+/// 1 and an LPIPS of 0; LPIPS follows most closely what people call alike. Sharpness is the variance of the Laplacian:
+/// compare it with that of the source video, since noise counts as sharp. FVD and LipScore need networks that viseme does not
+/// have.
+#[derive(Args)]
+pub struct Options {
+    /// The generated video: any file that ffmpeg reads, or a folder of PNG or JPEG pictures
+    #[arg(long, value_name = "FILE")]
+    video: Option<PathBuf>,
+    /// Its 68 landmarks per frame, null for a frame without a face: .json or .npy ([frames, 68, 2], NaN)
+    #[arg(long, value_name = "FILE")]
+    landmarks: Option<PathBuf>,
+    /// The speech that the mouth should follow [default: the video's own sound]
+    #[arg(long, value_name = "FILE")]
+    audio: Option<PathBuf>,
+    /// The true video, frame by frame of the same size
+    #[arg(long, value_name = "FILE", requires = "video")]
+    reference: Option<PathBuf>,
+    /// For LPIPS: torchvision's AlexNet or VGG16 and the lpips package's linear layers, each after `viseme convert`; once
+    /// per file
+    #[arg(long, value_name = "FILE", requires = "reference")]
+    lpips_weights: Vec<PathBuf>,
+
+    /// Mouth aspect ratio above which a mouth is open
+    #[arg(long, value_name = "RATIO", default_value_t = lipleak::THRESHOLD)]
+    threshold: f64,
+    /// Shifts between mouth and sound to try, in frames each way
+    #[arg(long, value_name = "FRAMES", default_value_t = metrics::Options::default().max_lag)]
+    max_lag: usize,
+    /// Frames a second of a folder of pictures, or of landmarks without a video
+    #[arg(long)]
+    fps: Option<f64>,
+
+    /// Write the values of every frame
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw mouth opening and loudness over time (.svg)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// The result as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceOptions,
+    /// The ffmpeg program [default: the one in PATH]
+    #[arg(long, value_name = "PATH")]
+    ffmpeg: Option<PathBuf>,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    options.check()?;
+    let fps = options.fps.map(frame_rate).transpose()?;
+    let open = |path| Input::open(path, fps.unwrap_or(Fps::INSIDE), options.ffmpeg.as_deref());
+    let video = options.video.as_deref().map(open).transpose()?;
+    let own_sound = video.as_ref().and_then(|input| input.sound());
+    let audio = options.audio.as_deref().or(own_sound).map(|path| Audio::file(path, options.ffmpeg.as_deref()));
+    let pictures = match video {
+        None => None,
+        Some(input) => {
+            let gpu = options.device.open()?;
+            let reference = options.reference.as_deref().map(|path| open(path)?.source());
+            let lpips = match options.lpips_weights.is_empty() {
+                true => None,
+                false => Some(Lpips::load(&gpu, &layered(&options.lpips_weights)?)?),
+            };
+            Some(Pictures { gpu, video: input.source()?, reference: reference.transpose()?, lpips })
+        }
+    };
+    let track = options.landmarks.as_deref().map(Track::read).transpose()?;
+    let measuring = metrics::Options { threshold: options.threshold, max_lag: options.max_lag };
+    let report = metrics::measure(Inputs { track, audio, pictures, fps }, measuring)?;
+
+    if let Some(path) = &options.csv {
+        report.write_csv(path)?;
+    }
+    if let Some(path) = &options.plot {
+        report.write_svg(path)?;
+    }
+    if options.json {
+        println!("{}", report.to_json());
+    } else {
+        print!("{}", report.to_table());
+    }
+    Ok(())
+}
+
+impl Options {
+    /// What is wrong with the options is said before a long video is decoded.
+    fn check(&self) -> Result<()> {
+        if !(self.threshold.is_finite() && self.threshold > 0.0) {
+            return Err(Problem::new("--threshold", "a ratio above 0", self.threshold.to_string()).usage());
+        }
+        let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        if let Some(path) = self.plot.as_deref().filter(|path| extension(path).as_deref() != Some("svg")) {
+            return Err(Problem::new("--plot", "a file name that ends in .svg", path.display().to_string())
+                .remedy("browsers show it; `rsvg-convert FILE.svg -o FILE.png` makes a PNG")
+                .usage());
+        }
+        Ok(())
+    }
+}
+
+/// Several files as one set of names.
+fn layered(files: &[PathBuf]) -> Result<Weights> {
+    let open = |path: &PathBuf| Ok((Arc::new(Safetensors::open(path)?) as Arc<dyn Source>, String::new()));
+    Ok(Weights::from_source(Layers::new(files.iter().map(open).collect::<Result<_>>()?)))
+}

@@ -1,0 +1,16 @@
+//! Measures of a generated video: LipLeak, lip sync, likeness to a reference, sharpness.
+//!
+//! Each measure stands by itself; [`report::measure`] takes whatever inputs there are, computes what they allow, and says
+//! what it left out and why. LipLeak wants a clip driven with silence, see [`lipleak`].
+
+pub mod image;
+pub mod lipleak;
+pub mod lpips;
+pub mod plot;
+pub mod report;
+pub mod sync;
+
+pub use lipleak::LipLeak;
+pub use lpips::Lpips;
+pub use report::{Inputs, Options, Pictures, Report, measure};
+pub use sync::Sync;
