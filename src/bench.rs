@@ -270,7 +270,7 @@ fn picture_cases() -> Vec<Case> {
     const REGION: Region = Region { left: 380.5, top: 90.25, width: 560.0, height: 560.0 };
     let (crop, whole) = ((SIDE * SIDE) as f64, 1280.0 * 720.0);
     let picture = |gpu: &Gpu, height: usize, width: usize| {
-        let bytes: Vec<u8> = (0..height * width * 3).map(|i| (i * 7919 >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..height * width * 3).map(|i| ((i * 7919) >> 5) as u8).collect();
         Rgb8::upload(gpu, height, width, &bytes)
     };
     let nose_down = PixelBox { left: 100, top: 180, right: 400, bottom: 511 };

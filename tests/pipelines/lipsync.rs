@@ -237,7 +237,7 @@ fn a_cancelled_run_stops_between_steps_and_goes_on_where_it_was() {
 
     let mut evaluated = 0;
     let lipsync = job.lipsync(quick()).resume(open(&dir)).on_progress(|progress| {
-        assert_ne!(progress.phase == Phase::Keyframes && progress.step[0] > 0, true, "keyframes were there already");
+        assert!(progress.phase != Phase::Keyframes || progress.step[0] == 0, "keyframes were there already");
         evaluated += usize::from(progress.phase == Phase::Interpolation && progress.step[0] > 0);
     });
     let mut frames = lipsync.frames().unwrap();
