@@ -7,7 +7,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use super::ffmpeg::{self, Ffmpeg, Process};
 use super::frames::{self, Fps, Frame, FrameSink, FrameSource};
-use super::probe::{Look, VideoInfo};
+use super::probe::{Look, SeekTimes, VideoInfo};
 use crate::{Error, Problem, Result};
 
 /// Without these swscale drops chroma samples and rounds down: a picture would lose quality on the way through RGB.
@@ -132,18 +132,17 @@ pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
 /// ffmpeg writing frames from number `first` on to its stdout, as `last_filters` leave them.
 fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
     let mut command = ffmpeg.command();
-    let mut trim = String::new();
-    match info.seek_offset_s {
-        _ if first == 0 => {}
-        // A quarter of a frame early: stored time stamps are rounded, and ffmpeg drops what comes before.
-        Some(offset_s) => {
-            let seconds = (first as f64 - 0.25) / info.fps.as_f64() + offset_s;
-            command.args(["-ss", &format!("{seconds:.6}")]);
-        }
-        None => trim = format!("trim=start_frame={first},"),
+    let mut start = "STARTPTS".to_string();
+    if let Some(SeekTimes { first_s, file_s }) = info.seek.filter(|_| first > 0) {
+        // From the picture to seek from before a frame's time on, with the file's own time stamps: which picture is on screen at
+        // a time is then the same as when reading from the start, with a variable rate too.
+        let seconds = (first as f64 - 1.0) / info.fps.as_f64() + first_s - file_s;
+        command.args(["-copyts", "-noaccurate_seek", "-ss", &format!("{:.6}", seconds.max(0.0))]);
+        start = format!("({first_s:.6}/TB)");
     }
-    // Time stamps from zero on, or ffmpeg would repeat the first frame to fill the time before it.
-    let filters = format!("fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
+    let trim = if first > 0 { format!("trim=start_pts={first},") } else { String::new() };
+    // Time stamps from zero on at the end, or ffmpeg would repeat the first frame to fill the time before it.
+    let filters = format!("setpts=PTS-{start},fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
     command.arg("-i").arg(ffmpeg::file(&info.path));
     command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters, "-f", "rawvideo", "pipe:1"]);
     command.stdout(Stdio::piped());
@@ -222,6 +221,7 @@ impl VideoWriter {
     /// `audio` is any file with sound; it is cut, or filled up with silence, to the video's length. Errors: `out` cannot be
     /// written or is of a kind not known here.
     pub fn create(ffmpeg: &Ffmpeg, out: &Path, spec: VideoSpec, audio: Option<&Path>) -> Result<Self> {
+        Self::check(out)?;
         let container = Container::of(out)?;
         let video = Temporary::create(frames::beside(out, ".video")?)?;
         let [width, height] = spec.size;
@@ -241,6 +241,16 @@ impl VideoWriter {
             pipe,
             frames: 0,
         })
+    }
+
+    /// Whether `out` could name a video: it ends as a known kind does, and no folder has the name.
+    pub fn check(out: &Path) -> Result<()> {
+        Container::of(out)?;
+        if out.is_dir() {
+            let source = std::io::Error::new(std::io::ErrorKind::IsADirectory, "a folder of this name is there");
+            return Err(Error::Write { path: out.to_path_buf(), source });
+        }
+        Ok(())
     }
 
     /// Ends ffmpeg's input and says what went wrong, if anything did.
@@ -269,7 +279,7 @@ impl FrameSink for VideoWriter {
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         if self.frames == 0 {
-            return Err(Problem::new(self.out.display().to_string(), "a frame or more to write", "none").input());
+            return Err(frames::nothing_written(&self.out));
         }
         self.close()?;
         match &self.audio {
