@@ -24,7 +24,8 @@ use crate::nn::Trace;
 use crate::ops::{Inpaint, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Error, Problem, Result};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -203,6 +204,7 @@ impl<'a> LipSync<'a> {
         if video_frames == 0 {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
+        self.landmarks.check_count("landmarks", video_frames)?;
         let mut samples = 0;
         for block in self.audio.blocks()? {
             samples += block?.len();
@@ -325,6 +327,7 @@ impl<'a> Frames<'a> {
     fn start(job: LipSync<'a>, survey: Survey) -> Result<Self> {
         let (gpu, options) = (job.gpu, job.options);
         let mut observer = job.observer;
+        job.weights.check(&gpu, options.storage)?;
         let mut listening = |done: f64| {
             if let Some(observer) = &mut observer {
                 observer(Progress { phase: Phase::Listening, done, total: 1.0, step: [0, 0] });
@@ -600,10 +603,9 @@ impl<'a> Frames<'a> {
         needed.sort_unstable();
         needed.dedup();
         for frame in needed {
-            if !clean.contains_key(&frame) {
+            if let Entry::Vacant(place) = clean.entry(frame) {
                 self.cancel.check()?;
-                let made = self.clean(frame)?;
-                clean.insert(frame, made);
+                place.insert(self.clean(frame)?);
             }
         }
 

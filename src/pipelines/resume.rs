@@ -44,8 +44,9 @@ impl WorkFolder {
         name.into()
     }
 
-    /// A new folder at `dir`, or the one that an earlier run of the same job left there. Errors: it belongs to another job
-    /// (the message says what differs), to a running one, or is a folder with other things in it.
+    /// A new folder at `dir`, or the one that an earlier run of the same job left there; one without a finished chunk serves any
+    /// job. Errors: it belongs to another job (the message says what differs), to a running one, or is a folder with other
+    /// things in it.
     pub fn open(dir: impl Into<PathBuf>, identity: Identity) -> Result<Self> {
         let dir = dir.into();
         if !dir.join(MANIFEST).exists() {
@@ -54,18 +55,21 @@ impl WorkFolder {
         fs::create_dir_all(&dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
         let lock = lock(&dir)?;
 
-        let manifest = match fs::read(dir.join(MANIFEST)) {
-            Ok(bytes) => {
-                let manifest = parse(&dir, &bytes)?;
-                refuse_other_job(&dir, &manifest.identity, &identity)?;
-                manifest
+        let kept = match fs::read(dir.join(MANIFEST)) {
+            Ok(bytes) => Some(parse(&dir, &bytes)?).filter(|kept| kept.finished_chunks > 0),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(source) => return Err(Error::Read { path: dir.join(MANIFEST), source }),
+        };
+        let manifest = match kept {
+            Some(kept) => {
+                refuse_other_job(&dir, &kept.identity, &identity)?;
+                kept
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => {
+            None => {
                 let manifest = Manifest { version: VERSION, identity, finished_chunks: 0 };
                 write_manifest(&dir, &manifest)?;
                 manifest
             }
-            Err(source) => return Err(Error::Read { path: dir.join(MANIFEST), source }),
         };
         Ok(Self { dir, manifest, lock })
     }
@@ -127,6 +131,18 @@ impl WorkFolder {
         }
     }
 
+    /// Removes the folder at `dir`, which no run has open, if no chunk is finished in it: nothing in it is of use.
+    pub fn remove_unused(dir: &Path) -> Result<()> {
+        let manifest = match fs::read(dir.join(MANIFEST)) {
+            Ok(bytes) => parse(dir, &bytes)?,
+            Err(_) => return Ok(()),
+        };
+        match manifest.finished_chunks {
+            0 => fs::remove_dir_all(dir).map_err(|source| Error::Write { path: dir.to_path_buf(), source }),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the folder: the job is done.
     pub fn remove(self) -> Result<()> {
         // Windows does not remove what is open.
@@ -135,16 +151,27 @@ impl WorkFolder {
     }
 }
 
-/// What tells an input file from another or a later one: its size in bytes and its time stamp in nanoseconds.
+/// What tells an input file from another or a later one: its size in bytes and its time stamp in nanoseconds. Of a folder: how
+/// many files are in it, their size together and the latest time stamp.
 pub fn file_identity(path: &Path) -> Result<String> {
     let read = |source| Error::Read { path: path.to_path_buf(), source };
     let metadata = fs::metadata(path).map_err(read)?;
-    let modified = metadata.modified().map_err(read)?;
+    let (mut files, mut bytes) = (String::new(), metadata.len());
+    let mut modified = metadata.modified().map_err(read)?;
+    if metadata.is_dir() {
+        let entries = fs::read_dir(path).map_err(read)?.map(|entry| entry?.metadata());
+        let entries: Vec<fs::Metadata> = entries.collect::<Result<_, _>>().map_err(read)?;
+        files = format!("{} files, ", entries.len());
+        bytes = entries.iter().map(fs::Metadata::len).sum();
+        for entry in &entries {
+            modified = modified.max(entry.modified().map_err(read)?);
+        }
+    }
     let stamp = match modified.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_nanos().to_string(),
         Err(before) => format!("-{}", before.duration().as_nanos()),
     };
-    Ok(format!("{} bytes, modified {stamp}", metadata.len()))
+    Ok(format!("{files}{bytes} bytes, modified {stamp}"))
 }
 
 fn name(dir: &Path) -> String {

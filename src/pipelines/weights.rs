@@ -194,6 +194,48 @@ impl WeightSet {
         })
     }
 
+    /// Everything that is missing or misshapen in any of the files, in one error, before a value is read.
+    pub fn check(&self, gpu: &Gpu, storage: Storage) -> Result<()> {
+        let has_decoder = |role| match self.of(Role::Keyframe)?.has("first_stage_model.decoder") {
+            true => Ok(role == Role::Keyframe),
+            false => Ok(role == Role::Vae),
+        };
+        let mut problems = Vec::new();
+        for role in Role::ALL {
+            let planned = self.of(role)?.plan(|weights| {
+                let set = self.with(role, weights);
+                if has_decoder(role)? {
+                    set.decoder(gpu, storage)?;
+                }
+                match role {
+                    Role::Keyframe | Role::Interpolation => set.stage(gpu, role, storage).map(drop),
+                    Role::Vae => set.encoder(gpu, storage).map(drop),
+                    Role::Hubert => set.hubert(gpu, storage).map(drop),
+                    Role::WavLm => set.wavlm(gpu, storage).map(drop),
+                }
+            });
+            match planned {
+                Ok(_) => {}
+                Err(Error::Weights(more)) => problems.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Weights(problems)) }
+    }
+
+    /// The same set with other weights for one role.
+    fn with(&self, role: Role, weights: &Weights) -> Self {
+        let mut all = self.weights.clone();
+        all.insert(role, weights.clone());
+        Self {
+            weights: all,
+            origins: self.origins.clone(),
+            head_dim: self.head_dim,
+            hubert_heads: self.hubert_heads,
+            is_demo: self.is_demo,
+        }
+    }
+
     pub fn encoder(&self, gpu: &Gpu, storage: Storage) -> Result<Encoder> {
         self.of(Role::Vae)?.checked(&["decoder", "post_quant_conv"], storage.strict, |w| {
             Encoder::load(&Loader::new(gpu, w, storage.vae_weights()))
