@@ -1,4 +1,4 @@
-use super::DeviceOptions;
+use super::{DeviceOptions, say};
 use clap::Args;
 use viseme::Result;
 use viseme::bench::{Case, cases};
@@ -23,19 +23,18 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let gpu = options.device.open()?;
     if !options.json {
-        println!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);
-        println!("{:<22} {:<34} {:>9} {:>9} {:>8}", "kernel", "shape", "ms", "GFLOP/s", "GB/s");
+        say(format_args!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver))?;
+        say(format_args!("{:<22} {:<34} {:>9} {:>9} {:>8}", "kernel", "shape", "ms", "GFLOP/s", "GB/s"))?;
     }
     for case in cases().into_iter().filter(|case| case.name.contains(&options.filter)) {
         let row = case.measure(&gpu, options.runs)?;
         let (ms, gflops, gbytes) = (row.seconds * 1e3, row.flops / row.seconds / 1e9, row.bytes / row.seconds / 1e9);
         if options.json {
-            println!(
-                "{}",
-                serde_json::json!({"kernel": case.name, "shape": case.shape, "ms": ms, "gflops": gflops, "gbytes": gbytes})
-            );
+            say(
+                serde_json::json!({"kernel": case.name, "shape": case.shape, "ms": ms, "gflops": gflops, "gbytes": gbytes}),
+            )?;
         } else {
-            println!("{:<22} {:<34} {ms:>9.2} {gflops:>9.1} {gbytes:>8.2}", case.name, case.shape);
+            say(format_args!("{:<22} {:<34} {ms:>9.2} {gflops:>9.1} {gbytes:>8.2}", case.name, case.shape))?;
         }
         gpu.trim()?;
     }

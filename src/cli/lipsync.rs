@@ -1,10 +1,10 @@
 use super::progress::{Output, ProgressBar};
-use super::{DeviceOptions, Precision};
+use super::{DeviceOptions, Precision, note, say};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
-use viseme::face::landmarks::Landmarks;
+use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
 use viseme::media::frames::{FolderSink, FolderSource};
@@ -16,7 +16,7 @@ use viseme::pipelines::lipsync::{Cancel, LipSync, Options as Job, Paste, Survey}
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::{Extend, Length, Parity};
 use viseme::pipelines::weights::{Role, Storage, WeightSet};
-use viseme::{Problem, Result};
+use viseme::{Error, Problem, Result};
 
 /// Gives a video new speech (KeySync): the mouth follows the audio, everything else stays.
 ///
@@ -168,14 +168,20 @@ enum PasteArg {
 
 pub fn run(options: &Options) -> Result<()> {
     let job = options.job()?;
+    options.check_output()?;
     let input = Input::open(&options.video, options)?;
     let landmarks = Landmarks::read(&options.landmarks)?;
+    let landmarks = landmarks.for_pictures(&options.landmarks.display().to_string(), input.source()?.size())?;
     let weights = options.weight_set()?;
     let audio = Audio::file(&options.audio, options.ffmpeg.as_deref());
     let gpu = options.device.open()?;
     let video = || input.source();
 
-    let mut lipsync = LipSync::new(&gpu, &weights, video, audio, landmarks).options(job.clone());
+    let cancel = Cancel::default();
+    let handler = cancel.clone();
+    // A second handler is refused, which leaves the first in place: nothing to do about it.
+    let _ = ctrlc::set_handler(move || handler.cancel());
+    let mut lipsync = LipSync::new(&gpu, &weights, video, audio, landmarks).options(job.clone()).cancel_with(&cancel);
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(Input::open(path, options)?.source()?);
     }
@@ -191,35 +197,46 @@ pub fn run(options: &Options) -> Result<()> {
         return describe(&gpu, &weights, &survey, &job, output);
     }
 
-    let cancel = Cancel::default();
-    let handler = cancel.clone();
-    // A second handler is refused, which leaves the first in place: nothing to do about it.
-    let _ = ctrlc::set_handler(move || handler.cancel());
     let work = options.work.clone().unwrap_or_else(|| WorkFolder::beside(&options.out));
     let work = WorkFolder::open(work, options.identity(&weights)?)?;
     if options.profile {
         gpu.start_profile()?;
     }
+    let kept = work.dir().to_path_buf();
     let bar = ProgressBar::new(output);
-    let mut frames = lipsync.resume(work).cancel_with(&cancel).on_progress(|progress| bar.show(progress)).frames()?;
-    let mut sink = options.sink(&input, frames.size(), frames.survey().fps)?;
-    for frame in frames.by_ref() {
-        sink.write(&frame?)?;
-    }
-    sink.finish()?;
-    frames.finish()?;
+    let made = (|| {
+        let mut frames = lipsync.resume(work).on_progress(|progress| bar.show(progress)).frames()?;
+        let mut sink = options.sink(&input, frames.size(), frames.survey().fps)?;
+        for frame in frames.by_ref() {
+            sink.write(&frame?)?;
+            bar.check()?;
+        }
+        sink.finish()?;
+        frames.finish()
+    })();
     bar.finish();
+    match made {
+        Ok(()) => {}
+        Err(Error::Cancelled) => {
+            if output != Output::Quiet {
+                note(format_args!("viseme: the same command goes on from what is finished in {}", kept.display()));
+            }
+            return Err(Error::Cancelled);
+        }
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = WorkFolder::remove_unused(&kept);
+            return Err(error);
+        }
+    }
     if options.profile {
         print_profile(&gpu)?;
     }
     let memory = gpu.memory();
     match output {
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({"event": "done", "out": options.out, "frames": survey.output_frames,
-                "demo_weights": weights.is_demo, "gpu_peak_bytes": memory.peak})
-        ),
-        Output::Text => println!("{} ({} frames)", options.out.display(), survey.output_frames),
+        Output::Json => say(serde_json::json!({"event": "done", "out": options.out, "frames": survey.output_frames,
+                "demo_weights": weights.is_demo, "gpu_peak_bytes": memory.peak}))?,
+        Output::Text => say(format_args!("{} ({} frames)", options.out.display(), survey.output_frames))?,
         Output::Quiet => {}
     }
     Ok(())
@@ -229,7 +246,7 @@ fn print_profile(gpu: &Gpu) -> Result<()> {
     for row in gpu.stop_profile()? {
         let ms = row.time.as_secs_f64() * 1e3;
         let rate = row.flops / row.time.as_secs_f64().max(1e-9) / 1e9;
-        eprintln!("{:<24} {:>7} calls {ms:>10.1} ms {rate:>8.1} GFLOP/s", row.kernel, row.calls);
+        note(format_args!("{:<24} {:>7} calls {ms:>10.1} ms {rate:>8.1} GFLOP/s", row.kernel, row.calls));
     }
     Ok(())
 }
@@ -237,42 +254,44 @@ fn print_profile(gpu: &Gpu) -> Result<()> {
 /// The plan, the memory and the time that a job takes, as far as they are known before it runs.
 fn describe(gpu: &Gpu, weights: &WeightSet, survey: &Survey, job: &Job, output: Output) -> Result<()> {
     let estimate = weights.estimate(survey, job)?;
+    let rate = super::bench::measured_rate(gpu)?;
+    let seconds = estimate.flops / rate;
     let [width, height] = survey.size;
     if output == Output::Json {
-        println!(
-            "{}",
-            serde_json::json!({"event": "plan", "device": gpu.capabilities().name, "width": width, "height": height,
+        say(serde_json::json!({"event": "plan", "device": gpu.capabilities().name, "width": width, "height": height,
                 "output_frames": survey.output_frames, "chunks": survey.plan.chunk_count(),
                 "keyframe_batches": survey.plan.batch_count(), "windows": survey.plan.window_count(),
                 "unet_evaluations": survey.clip_evaluations(job), "weight_bytes": estimate.weight_bytes,
-                "tflop": estimate.flops / 1e12, "demo_weights": weights.is_demo})
-        );
+                "work_bytes": estimate.work_bytes, "tflop": estimate.flops / 1e12, "seconds": seconds,
+                "demo_weights": weights.is_demo}))?;
         return Ok(());
     }
-    println!("device    {}", gpu.capabilities().name);
-    println!("video     {width}x{height}, {} frames at {} a second", survey.video_frames, survey.fps);
-    println!("audio     {:.2} s", survey.samples as f64 / 16_000.0);
-    println!("output    {} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames());
-    println!(
+    say(format_args!("device    {}", gpu.capabilities().name))?;
+    say(format_args!("video     {width}x{height}, {} frames at {} a second", survey.video_frames, survey.fps))?;
+    say(format_args!("audio     {:.2} s", survey.samples as f64 / 16_000.0))?;
+    say(format_args!(
+        "output    {} frames ({} inside at 25 a second)",
+        survey.output_frames,
+        survey.plan.output_frames()
+    ))?;
+    say(format_args!(
         "plan      {} chunks, {} keyframe batches, {} windows, {} evaluations of a clip",
         survey.plan.chunk_count(),
         survey.plan.batch_count(),
         survey.plan.window_count(),
         survey.clip_evaluations(job)
-    );
-    println!(
+    ))?;
+    say(format_args!(
         "memory    {:.2} GiB of weights, about {:.2} GiB at work",
         gib(estimate.weight_bytes),
         gib(estimate.work_bytes)
-    );
-    let rate = super::bench::measured_rate(gpu)?;
-    let seconds = estimate.flops / rate;
-    println!(
+    ))?;
+    say(format_args!(
         "work      {:.2} TFLOP, about {} at the {:.0} GFLOP/s measured here",
         estimate.flops / 1e12,
         duration(seconds),
         rate / 1e9
-    );
+    ))?;
     Ok(())
 }
 
@@ -296,10 +315,9 @@ enum Input {
 
 impl Input {
     fn open(path: &Path, options: &Options) -> Result<Self> {
-        if path.is_dir() {
-            let fps = Fps::new((options.fps * 1000.0).round() as u32, 1000)?;
-            let fps = if options.fps.fract() == 0.0 { Fps::new(options.fps as u32, 1)? } else { fps };
-            return Ok(Input::Folder { path: path.to_path_buf(), fps });
+        let kind = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        if kind.is_dir() {
+            return Ok(Input::Folder { path: path.to_path_buf(), fps: options.folder_fps()? });
         }
         let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref())?;
         let info = probe(&ffmpeg, path)?;
@@ -327,13 +345,24 @@ impl Options {
         let face = match &self.face {
             None => None,
             Some(text) => {
-                let [left, top, side] = numbers("--face", text, "LEFT,TOP,SIDE in pixels, such as 100,50,320")?;
+                let expected = "LEFT,TOP,SIDE in pixels, such as 100,50,320";
+                let [left, top, side] = numbers("--face", text, expected)?;
+                if side < 1.0 {
+                    return Err(Problem::new("--face", expected, format!("'{text}'")).usage());
+                }
                 Some(Region { left, top, width: side, height: side })
             }
         };
         if self.steps == 0 {
             return Err(Problem::new("--steps", "1 or more", "0").usage());
         }
+        if self.nose_index >= POINTS {
+            return Err(Problem::new("--nose-index", "0 to 67", self.nose_index.to_string()).usage());
+        }
+        if let Some(feather) = self.feather.filter(|feather| !(0.0..=1e4).contains(feather)) {
+            return Err(Problem::new("--feather", "0 to 10000 pixels", feather.to_string()).usage());
+        }
+        self.folder_fps()?;
         Ok(Job {
             steps: self.steps,
             guidance: Guidance::AudioReference { audio: audio as f32, reference: reference as f32 },
@@ -390,13 +419,13 @@ impl Options {
         if let Some(folder) = data.filter(|folder| folder.is_dir()) {
             return WeightSet::open(Some(&folder), &single);
         }
-        eprintln!(
+        note(format_args!(
             "viseme: warning: no weights named or found: small demo networks with random weights run instead (README.md, weights)"
-        );
+        ));
         WeightSet::demo()
     }
 
-    /// Everything that shows in the output.
+    /// Everything that shows in the latents, which is what a work folder keeps.
     fn identity(&self, weights: &WeightSet) -> Result<Identity> {
         let mut identity = Identity::new();
         identity.insert("video".into(), file_identity(&self.video)?);
@@ -409,8 +438,51 @@ impl Options {
             identity.insert(format!("{role} weights"), origin.clone());
         }
         let job = self.job()?;
-        identity.insert("options".into(), format!("{job:?}"));
+        for (option, value) in [
+            ("--steps", job.steps.to_string()),
+            ("--guidance", self.guidance.clone()),
+            ("--seed", job.seed.to_string()),
+            ("--mask", format!("{:?}", job.mask.kind)),
+            ("--nose-index", job.mask.nose_index.to_string()),
+            ("--face", self.face.clone().unwrap_or("none".to_string())),
+            ("--length", format!("{:?}", job.length)),
+            ("--extend", format!("{:?}", job.extend)),
+            ("--sample-latents", job.sample_posterior.to_string()),
+            ("--upstream-parity", self.upstream_parity.to_string()),
+            ("--low-memory", self.low_memory.to_string()),
+            ("--precision", format!("{:?}", job.storage.activations)),
+            ("--weight-type", format!("{:?}", job.storage.weights)),
+            ("--fps", self.fps.to_string()),
+        ] {
+            identity.insert(option.into(), value);
+        }
         Ok(identity)
+    }
+
+    /// The rate of a folder of pictures: a whole number, that of NTSC, or thousandths.
+    fn folder_fps(&self) -> Result<Fps> {
+        let ntsc = [24_000, 30_000, 60_000].into_iter().find(|&n| (f64::from(n) / 1001.0 - self.fps).abs() < 5e-3);
+        let (num, den) = match ntsc {
+            Some(num) => (num, 1001),
+            None if self.fps.fract() == 0.0 => (self.fps as u32, 1),
+            None => ((self.fps * 1000.0).round() as u32, 1000),
+        };
+        Fps::new(num, den)
+            .map_err(|_| Problem::new("--fps", "0.001 to 1000 frames a second", self.fps.to_string()).usage())
+    }
+
+    /// What would stop the result from being written, found before hours of work.
+    fn check_output(&self) -> Result<()> {
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Err(source) = std::fs::read_dir(folder) {
+            return Err(Error::Write { path: self.out.clone(), source });
+        }
+        if self.out.extension().is_none() {
+            FolderSink::check(&self.out)
+        } else {
+            VideoWriter::check(&self.out)?;
+            Ffmpeg::find(self.ffmpeg.as_deref()).map(drop)
+        }
     }
 
     fn sink(&self, input: &Input, size: [u32; 2], fps: Fps) -> Result<Box<dyn FrameSink>> {

@@ -8,8 +8,11 @@ mod progress;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 use viseme::gpu::{Elem, Gpu, parse_size};
+use viseme::{Error, Result};
 
 /// Talking-face generation on any GPU: hand-written WGSL kernels, no Python, no CUDA.
 #[derive(Parser)]
@@ -48,7 +51,7 @@ struct DeviceOptions {
 }
 
 impl DeviceOptions {
-    fn open(&self) -> viseme::Result<Gpu> {
+    fn open(&self) -> Result<Gpu> {
         let gpu = Gpu::new(self.adapter.as_deref())?;
         gpu.set_budget(self.vram);
         Ok(gpu)
@@ -71,9 +74,21 @@ impl Precision {
     }
 }
 
+/// Writes a line of results to standard output, which may be a full disk or a pipe that nobody reads any more.
+fn say(line: impl Display) -> Result<()> {
+    let written = writeln!(std::io::stdout(), "{line}");
+    written.map_err(|source| Error::Write { path: "standard output".into(), source })
+}
+
+/// Writes a line to stderr; that this fails could be said nowhere.
+fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Runs the command line; errors go to stderr in one line and decide the exit code.
 pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)
@@ -90,7 +105,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("viseme: {error}");
+            note(format_args!("viseme: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
