@@ -554,6 +554,7 @@ fn a_job_goes_on_where_it_stopped() {
     let root = tempfile::tempdir().unwrap();
     let dir = WorkFolder::beside(&root.path().join("out.mp4"));
     assert_eq!(dir.file_name().unwrap(), "out.mp4.viseme");
+    assert_eq!(WorkFolder::beside("frames/".as_ref()), std::path::Path::new("frames.viseme"));
 
     let mut work = WorkFolder::open(&dir, identity("11")).unwrap();
     assert_eq!(work.finished_chunks(), 0);

@@ -477,6 +477,12 @@ impl Options {
         if let Err(source) = std::fs::read_dir(folder) {
             return Err(Error::Write { path: self.out.clone(), source });
         }
+        if let Ok(out) = self.out.canonicalize()
+            && [&self.video, &self.audio].into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == out))
+        {
+            let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
+            return Err(problem.remedy("the result would take its place").usage());
+        }
         if self.out.extension().is_none() {
             FolderSink::check(&self.out)
         } else {

@@ -328,6 +328,12 @@ impl<'a> Frames<'a> {
         let (gpu, options) = (job.gpu, job.options);
         let mut observer = job.observer;
         job.weights.check(&gpu, options.storage)?;
+        if let Some([width, height]) =
+            job.occluder.as_ref().map(|masks| masks.size()).filter(|&size| size != survey.size)
+        {
+            let expected = format!("{}x{} pixels, as the video has", survey.size[0], survey.size[1]);
+            return Err(Problem::new("occluder masks", expected, format!("{width}x{height}")).input());
+        }
         let mut listening = |done: f64| {
             if let Some(observer) = &mut observer {
                 observer(Progress { phase: Phase::Listening, done, total: 1.0, step: [0, 0] });
@@ -499,7 +505,10 @@ impl<'a> Frames<'a> {
             Some(reader) => {
                 let region = self.regions.at(source as usize);
                 match reader.frame(source)? {
-                    Some(frame) => Some(occluded(&self.gpu, frame, region, self.side)?),
+                    Some(frame) => {
+                        let occluder = occluded(&self.gpu, frame, region, self.side)?;
+                        Some(occluder.downsample_mask(step.unwrap_or(1), None)?)
+                    }
                     None => None,
                 }
             }

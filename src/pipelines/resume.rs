@@ -39,7 +39,8 @@ struct Manifest {
 impl WorkFolder {
     /// The folder beside `output` that a job uses unless told otherwise: `out.mp4` has `out.mp4.viseme`.
     pub fn beside(output: &Path) -> PathBuf {
-        let mut name = output.as_os_str().to_owned();
+        // Without the slash that may end a folder's name.
+        let mut name = output.components().collect::<PathBuf>().into_os_string();
         name.push(".viseme");
         name.into()
     }

@@ -48,6 +48,9 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--vram", "lots")]), 2, &["--vram", "lots", "4G"]);
     refused(&mut common(&[("--out", "out.gif")]), 2, &["out.gif", ".mp4"]);
     refused(&mut common(&[("--demo", "")]), 2, &["--demo", "--weights"]);
+    if gpu() {
+        refused(&mut common(&[("--face", "900,900,50")]), 2, &["--face", "around the face", "900,900,50"]);
+    }
     scene.holds(&[]);
 }
 
@@ -121,6 +124,35 @@ fn frames_come_out_of_a_folder_without_ffmpeg() {
     assert!(scene.frames("again") == frames, "the same seed gave other frames");
     ended_well(&mut scene.lipsync(&[("--out", "other"), ("--seed", "24")]));
     assert!(scene.frames("other") != frames, "the seed does not matter");
+}
+
+#[test]
+fn what_is_in_front_of_the_face_stays() {
+    if !gpu() {
+        return;
+    }
+    let scene = Scene::new(4, 0.16);
+    let masks = |folder: &str, side: u32, level: u8| {
+        std::fs::create_dir(scene.path(folder)).expect("a folder");
+        for index in 0..4 {
+            let path = scene.path(&format!("{folder}/{index}.png"));
+            let pixels = vec![level; (side * side) as usize];
+            image::save_buffer(path, &pixels, side, side, image::ColorType::L8).expect("a picture");
+        }
+    };
+    masks("white", 64, 255);
+    masks("black", 64, 0);
+    masks("small", 32, 255);
+    let with =
+        |masks: &'static str, out: &str| ended_well(&mut scene.lipsync(&[("--occluder-mask", masks), ("--out", out)]));
+    ended_well(&mut scene.lipsync(&[]));
+    with("black", "none/");
+    with("white", "all");
+    assert!(scene.frames("none") == scene.frames("out"), "nothing in front changes nothing");
+    assert!(scene.frames("all") == scene.frames("in"), "behind what covers everything nothing is generated");
+    refused(&mut scene.lipsync(&[("--occluder-mask", "small"), ("--out", "bad")]), 3, &["64x64", "32x32"]);
+    refused(&mut scene.lipsync(&[("--occluder-mask", "absent"), ("--out", "bad")]), 3, &["absent", "cannot read"]);
+    scene.holds(&["all", "black", "none", "out", "small", "white"]);
 }
 
 #[test]
@@ -340,6 +372,7 @@ fn output_that_cannot_be_written_is_named_before_any_work() {
     refused_with("file/out", 7, &["file/out", "cannot write"]);
     refused_with("absent/out", 7, &["absent", "cannot write"]);
     refused_with("points.json", 2, &["points.json", ".mp4"]);
+    refused_with("in", 2, &["--out", "another file than the inputs"]);
     refused_with("out.mp4", 8, &["/nonexistent/ffmpeg", "--ffmpeg"]);
     if cfg!(target_os = "linux") {
         refused_with("/proc/viseme", 7, &["/proc/viseme", "cannot write"]);
