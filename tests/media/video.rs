@@ -76,6 +76,25 @@ fn a_video_is_read_backwards_through_a_reader() {
 }
 
 #[test]
+fn a_picture_that_starts_after_the_sound_is_found_all_the_same() {
+    let Some(ffmpeg) = ffmpeg() else { return };
+    let folder = folder();
+    let source = video(&ffmpeg, &folder, "a.mp4", 60, [64, 48], Fps::INSIDE).display().to_string();
+    for name in ["late.mp4", "late.mkv"] {
+        let path = at(&folder, name);
+        let sound = ["-f", "lavfi", "-i", "sine=duration=3", "-itsoffset", "0.53", "-i", &source];
+        make(&path, &[&sound[..], &["-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac"]].concat());
+        let mut reader = open(&ffmpeg, &path);
+        assert_eq!(numbers(&mut reader), (0..60).collect::<Vec<_>>(), "{name}: in order");
+        for index in [1, 37, 59, 0, 12] {
+            reader.seek(index).expect("seek");
+            let frame = reader.next_frame().expect("decodes").as_ref().map(number_of);
+            assert_eq!(frame, Some(index), "{name}: after a seek");
+        }
+    }
+}
+
+#[test]
 fn ffprobe_and_ffmpeg_describe_a_video_alike() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
