@@ -172,6 +172,33 @@ impl VideoSpec {
         Self { size, fps, look, codec: Self::CODEC.to_string(), crf: Some(Self::CRF) }
     }
 
+    /// ffmpeg encoding raw frames from its stdin to an output that is still to be named.
+    fn encode(&self, ffmpeg: &Ffmpeg) -> Command {
+        let [width, height] = self.size;
+        let (size, fps) = (format!("{width}x{height}"), self.fps.to_string());
+        let mut command = ffmpeg.command();
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
+        command.args(self.encode_args()).stdin(Stdio::piped());
+        command
+    }
+
+    /// Encodes one frame into nothing: an encoder that is missing or refuses the size is better known before hours of work.
+    fn try_encoder(&self, ffmpeg: &Ffmpeg) -> Result<()> {
+        let mut process = Process::spawn(self.encode(ffmpeg).args(["-f", "null", "-"]))?;
+        let [width, height] = self.size;
+        if let Some(mut pipe) = process.stdin() {
+            // If this fails, ffmpeg has ended and its status says why.
+            let _ = pipe.write_all(&vec![0; width as usize * height as usize * 3]);
+        }
+        let (status, said) = process.wait()?;
+        if status.success() {
+            return Ok(());
+        }
+        let expected = format!("to encode {width}x{height} with {}", self.codec);
+        let problem = Problem::new("ffmpeg", expected, ffmpeg::ending(status, &said));
+        Err(Error::Ffmpeg(problem.remedy("`ffmpeg -encoders` lists what --codec can name")))
+    }
+
     fn encode_args(&self) -> Vec<String> {
         let Self { size: [width, height], look, .. } = self;
         let name = |tag: &Option<String>| tag.clone().unwrap_or("unknown".to_string());
@@ -224,12 +251,10 @@ impl VideoWriter {
         Self::check(out)?;
         let container = Container::of(out)?;
         let video = Temporary::create(frames::beside(out, ".video")?)?;
-        let [width, height] = spec.size;
-        let (size, fps) = (format!("{width}x{height}"), spec.fps.to_string());
-        let mut command = ffmpeg.command();
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
-        command.args(spec.encode_args()).args(container.args()).arg("-y").arg(ffmpeg::file(&video.path));
-        let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
+        spec.try_encoder(ffmpeg)?;
+        let mut command = spec.encode(ffmpeg);
+        command.args(container.args()).arg("-y").arg(ffmpeg::file(&video.path));
+        let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdin();
         Ok(Self {
             ffmpeg: ffmpeg.clone(),
