@@ -540,6 +540,7 @@ fn a_job_goes_on_where_it_stopped() {
     let root = tempfile::tempdir().unwrap();
     let dir = WorkFolder::beside(&root.path().join("out.mp4"));
     assert_eq!(dir.file_name().unwrap(), "out.mp4.viseme");
+    assert_eq!(WorkFolder::beside("frames/".as_ref()), std::path::Path::new("frames.viseme"));
 
     let work = WorkFolder::open(&dir, identity("11")).unwrap();
     assert!(!work.contains("carry.safetensors").unwrap());
@@ -563,7 +564,10 @@ fn other_jobs_and_other_folders_are_refused() {
     let dir = root.path().join("work");
     let mut other = identity("20");
     other.insert("seed".into(), "7".into());
-    drop(WorkFolder::open(&dir, identity("11")).unwrap());
+    // With nothing finished there is nothing to lose, and any job may have the folder.
+    drop(WorkFolder::open(&dir, other.clone()).unwrap());
+    WorkFolder::open(&dir, identity("11")).unwrap().store("window0.latents", b"x").unwrap();
+    WorkFolder::remove_unused(&dir).unwrap();
     let error = WorkFolder::open(&dir, other).unwrap_err();
     let message = error.to_string();
     assert_eq!(error.exit_code(), 2);
@@ -616,6 +620,27 @@ fn an_input_is_known_by_size_and_time() {
     assert_eq!(file_identity(&path).unwrap(), "4 bytes, modified 5000000000");
     assert_ne!(first, file_identity(&path).unwrap());
     assert!(file_identity(&root.path().join("gone")).is_err());
+
+    let folder = file_identity(root.path()).unwrap();
+    assert!(folder.starts_with("1 files, 4 bytes"), "{folder}");
+    file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
+    assert_ne!(folder, file_identity(root.path()).unwrap(), "a picture in it changed");
+    std::fs::write(root.path().join("b.wav"), "12").unwrap();
+    assert!(file_identity(root.path()).unwrap().starts_with("2 files, 6 bytes"));
+}
+
+#[test]
+fn a_work_folder_without_a_finished_chunk_is_of_no_use() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    WorkFolder::remove_unused(&dir).unwrap();
+    drop(WorkFolder::open(&dir, identity("11")).unwrap());
+    WorkFolder::remove_unused(&dir).unwrap();
+    assert!(!dir.exists());
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("mine"), "x").unwrap();
+    WorkFolder::remove_unused(&dir).unwrap();
+    assert!(dir.join("mine").exists(), "no work folder");
 }
 
 fn course(emotion: &Emotion, frames: usize) -> Vec<[f32; 2]> {

@@ -1,10 +1,10 @@
-use super::DeviceOptions;
+use super::{DeviceOptions, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
 use viseme::bench::{Case, cases, network_cases};
 use viseme::gpu::Gpu;
-use viseme::pipelines::weights::WeightSet;
+use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Error, Result};
 
 /// Times single kernels at shapes of the published networks, or whole networks.
@@ -38,7 +38,7 @@ impl Options {
             return Ok(cases());
         }
         let weights = match &self.shapes {
-            None => WeightSet::demo()?,
+            None => WeightSet::demo(Role::LIPSYNC)?,
             Some(path) => {
                 let text = std::fs::read_to_string(path);
                 let text = text.map_err(|source| Error::Read { path: path.clone(), source })?;
@@ -52,21 +52,24 @@ impl Options {
 pub fn run(options: &Options) -> Result<()> {
     let gpu = options.device.open()?;
     if !options.json {
-        println!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);
-        println!("{:<22} {:<34} {:>9} {:>9} {:>8} {:>9}", "kernel", "shape", "ms", "GFLOP/s", "GB/s", "peak MiB");
+        say(format_args!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver))?;
+        say(format_args!(
+            "{:<22} {:<34} {:>9} {:>9} {:>8} {:>9}",
+            "kernel", "shape", "ms", "GFLOP/s", "GB/s", "peak MiB"
+        ))?;
     }
     for case in options.cases()?.into_iter().filter(|case| case.name.contains(&options.filter)) {
         let row = case.measure(&gpu, options.runs)?;
         let (ms, gflops, gbytes) = (row.seconds * 1e3, row.flops / row.seconds / 1e9, row.bytes / row.seconds / 1e9);
         let peak_mib = row.peak_bytes as f64 / f64::from(1 << 20);
         if options.json {
-            println!(
-                "{}",
-                serde_json::json!({"kernel": case.name, "shape": case.shape, "ms": ms, "flops": row.flops,
-                    "gflops": gflops, "gbytes": gbytes, "peak_bytes": row.peak_bytes})
-            );
+            say(serde_json::json!({"kernel": case.name, "shape": case.shape, "ms": ms, "flops": row.flops,
+                    "gflops": gflops, "gbytes": gbytes, "peak_bytes": row.peak_bytes}))?;
         } else {
-            println!("{:<22} {:<34} {ms:>9.2} {gflops:>9.1} {gbytes:>8.2} {peak_mib:>9.1}", case.name, case.shape);
+            say(format_args!(
+                "{:<22} {:<34} {ms:>9.2} {gflops:>9.1} {gbytes:>8.2} {peak_mib:>9.1}",
+                case.name, case.shape
+            ))?;
         }
         gpu.trim()?;
     }

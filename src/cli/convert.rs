@@ -1,3 +1,4 @@
+use super::say;
 use clap::Args;
 use std::path::PathBuf;
 use viseme::weights::{ConvertOptions, convert};
@@ -20,15 +21,15 @@ pub struct Options {
 pub fn run(options: &Options) -> viseme::Result<()> {
     let report = convert(&options.input, &options.output, ConvertOptions { half: options.half })?;
     if !options.quiet {
-        println!(
+        say(format_args!(
             "{}: {} tensors, {} values, {} bytes",
             options.output.display(),
             report.tensors,
             report.elements,
             report.bytes
-        );
+        ))?;
         if !report.skipped.is_empty() {
-            println!("left out, no tensors: {}", report.skipped.join(", "));
+            say(format_args!("left out, no tensors: {}", report.skipped.join(", ")))?;
         }
     }
     Ok(())

@@ -1,4 +1,6 @@
+use super::say;
 use clap::Args;
+use viseme::Result;
 use viseme::gpu::{Capabilities, Gpu};
 
 #[derive(Args)]
@@ -8,44 +10,45 @@ pub struct Options {
     json: bool,
 }
 
-pub fn run(options: &Options) -> viseme::Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     let devices = Gpu::list()?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&devices).unwrap_or_default());
+        say(serde_json::to_string_pretty(&devices).unwrap_or_default())?;
         return Ok(());
     }
     if devices.is_empty() {
-        println!("no Vulkan, Metal or DX12 device; on Debian without a GPU: apt install mesa-vulkan-drivers");
+        say("no Vulkan, Metal or DX12 device; on Debian without a GPU: apt install mesa-vulkan-drivers")?;
     }
     for (number, device) in devices.iter().enumerate() {
-        print(number, device);
+        print(number, device)?;
     }
     Ok(())
 }
 
-fn print(number: usize, device: &Capabilities) {
+fn print(number: usize, device: &Capabilities) -> Result<()> {
     let Capabilities { name, backend, driver, kind, .. } = device;
-    println!("{number}: {name} ({kind}, {backend}, {driver})");
+    say(format_args!("{number}: {name} ({kind}, {backend}, {driver})"))?;
     let yes = |claim: bool| if claim { "yes" } else { "no" };
     let mib = |bytes: u64| bytes >> 20;
-    println!(
+    say(format_args!(
         "   f16 in shaders {}, timestamps {}, immediates {}",
         yes(device.shader_f16),
         yes(device.timestamps),
         yes(device.immediates)
-    );
+    ))?;
     match device.subgroup_size {
-        Some(size) => println!("   subgroups of {size}"),
-        None => println!("   no subgroups of one size"),
+        Some(size) => say(format_args!("   subgroups of {size}"))?,
+        None => say("   no subgroups of one size")?,
     }
-    println!(
+    say(format_args!(
         "   one binding {} MiB, one buffer {} MiB, workgroup memory {} KiB, {} invocations",
         mib(device.max_binding_bytes),
         mib(device.max_buffer_bytes),
         device.max_workgroup_bytes >> 10,
         device.max_invocations
-    );
+    ))?;
     if !device.cooperative_matrices.is_empty() {
-        println!("   cooperative matrices {}", device.cooperative_matrices.join(", "));
+        say(format_args!("   cooperative matrices {}", device.cooperative_matrices.join(", ")))?;
     }
+    Ok(())
 }

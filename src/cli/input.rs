@@ -1,9 +1,10 @@
 use std::path::Path;
-use viseme::Result;
+
 use viseme::media::frames::FolderSource;
 use viseme::media::probe::{Look, VideoInfo, probe};
 use viseme::media::video::VideoReader;
 use viseme::media::{Ffmpeg, Fps, FrameSource};
+use viseme::{Error, Problem, Result};
 
 /// A video or a folder of pictures, opened as often as asked.
 pub enum Input {
@@ -14,7 +15,8 @@ pub enum Input {
 impl Input {
     /// `fps` is that of a folder; `ffmpeg` is asked for only where needed.
     pub fn open(path: &Path, fps: Fps, ffmpeg: Option<&Path>) -> Result<Self> {
-        if path.is_dir() {
+        let kind = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        if kind.is_dir() {
             return Ok(Input::Folder { path: path.to_path_buf(), fps });
         }
         let ffmpeg = Ffmpeg::find(ffmpeg)?;
@@ -45,7 +47,13 @@ impl Input {
     }
 }
 
-/// A decimal rate as a fraction, to a thousandth.
+/// A decimal rate as a fraction: a whole number, one of NTSC's, or thousandths.
 pub fn frame_rate(fps: f64) -> Result<Fps> {
-    if fps.fract() == 0.0 { Fps::new(fps as u32, 1) } else { Fps::new((fps * 1000.0).round() as u32, 1000) }
+    let ntsc = [24_000, 30_000, 60_000].into_iter().find(|&n| (f64::from(n) / 1001.0 - fps).abs() < 5e-3);
+    let (num, den) = match ntsc {
+        Some(num) => (num, 1001),
+        None if fps.fract() == 0.0 => (fps as u32, 1),
+        None => ((fps * 1000.0).round() as u32, 1000),
+    };
+    Fps::new(num, den).map_err(|_| Problem::new("--fps", "0.001 to 1000 frames a second", fps.to_string()).usage())
 }

@@ -1,5 +1,5 @@
-use super::DeviceOptions;
 use super::input::{Input, frame_rate};
+use super::{DeviceOptions, say};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +109,7 @@ pub fn run(options: &Options) -> Result<()> {
         report.write_svg(path)?;
     }
     if options.json {
-        println!("{}", report.to_json());
+        say(report.to_json())?;
     } else {
         print!("{}", report.to_table());
     }

@@ -1,17 +1,22 @@
 //! Arguments to typed options, progress and exit codes; nothing here that a library caller would miss.
 
+mod animate;
 mod bench;
 mod convert;
 mod devices;
 mod input;
+mod job;
 mod lipsync;
 mod metrics;
 mod progress;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 use viseme::gpu::{Elem, Gpu, parse_size};
+use viseme::{Error, Result};
 
 /// Talking-face generation on any GPU: hand-written WGSL kernels, no Python, no CUDA.
 #[derive(Parser)]
@@ -26,9 +31,9 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad i
 
 #[derive(Subcommand)]
 enum Command {
-    /// Give a video new speech (KeySync).
+    // No line on these three: it would take the place of what the command's own help teaches.
     Lipsync(Box<lipsync::Options>),
-    // No line here: it would take the place of what the command's own help teaches.
+    Animate(Box<animate::Options>),
     Metrics(Box<metrics::Options>),
     /// Run golden files and compare: does this GPU compute right?
     Verify(verify::Options),
@@ -44,15 +49,15 @@ enum Command {
 #[derive(Args)]
 struct DeviceOptions {
     /// Part of a device's name, or its number in `viseme devices` [default: the best one]
-    #[arg(long, env = "VISEME_ADAPTER", value_name = "NAME")]
+    #[arg(long, env = "VISEME_ADAPTER", value_name = "NAME", help_heading = "Device")]
     adapter: Option<String>,
     /// Most GPU memory to use, such as 8G
-    #[arg(long, value_name = "SIZE", value_parser = |text: &str| parse_size(text).map_err(|e| e.to_string()))]
+    #[arg(long, value_name = "SIZE", help_heading = "Device", value_parser = |text: &str| parse_size(text).map_err(|e| e.to_string()))]
     vram: Option<u64>,
 }
 
 impl DeviceOptions {
-    fn open(&self) -> viseme::Result<Gpu> {
+    fn open(&self) -> Result<Gpu> {
         let gpu = Gpu::new(self.adapter.as_deref())?;
         gpu.set_budget(self.vram);
         Ok(gpu)
@@ -63,29 +68,49 @@ impl DeviceOptions {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Precision {
     F16,
+    F16All,
     F32,
 }
 
 impl Precision {
     fn elem(self) -> Elem {
         match self {
-            Precision::F16 => Elem::F16,
+            Precision::F16 | Precision::F16All => Elem::F16,
             Precision::F32 => Elem::F32,
         }
     }
 }
 
+/// Writes a line of results to standard output, which may be a full disk or a pipe that nobody reads any more.
+fn say(line: impl Display) -> Result<()> {
+    let written = writeln!(std::io::stdout(), "{line}");
+    written.map_err(|source| Error::Write { path: "standard output".into(), source })
+}
+
+/// Writes a line to stderr; that this fails could be said nowhere.
+fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Runs the command line; errors go to stderr in one line and decide the exit code.
 pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)
         .with_max_level(tracing::Level::WARN)
         .init();
+    #[cfg(unix)]
+    {
+        const SIGXFSZ: i32 = 25;
+        // Without the handler a file limit ends the process, as it would have before: nothing to say.
+        let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Lipsync(options) => lipsync::run(&options),
+        Command::Animate(options) => animate::run(&options),
         Command::Metrics(options) => metrics::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Bench(options) => bench::run(&options),
@@ -95,7 +120,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("viseme: {error}");
+            note(format_args!("viseme: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

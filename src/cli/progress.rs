@@ -1,10 +1,12 @@
 //! How far a run is, as a bar, as lines or as JSON.
 
+use super::{note, say};
 use indicatif::ProgressStyle;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use viseme::pipelines::{Phase, Progress};
+use viseme::{Error, Result};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Output {
@@ -18,6 +20,7 @@ pub struct ProgressBar {
     bar: Option<indicatif::ProgressBar>,
     output: Output,
     shown: Cell<Option<Instant>>,
+    failed: RefCell<Option<Error>>,
     start: Instant,
 }
 
@@ -35,7 +38,7 @@ impl ProgressBar {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        Self { bar, output, shown: Cell::new(None), start: Instant::now() }
+        Self { bar, output, shown: Cell::new(None), failed: RefCell::new(None), start: Instant::now() }
     }
 
     pub fn show(&self, progress: Progress) {
@@ -50,20 +53,26 @@ impl ProgressBar {
         let [step, steps] = progress.step;
         let text = if steps > 0 { format!("{name}, step {step} of {steps}") } else { name.to_string() };
         let elapsed = self.start.elapsed().as_secs_f64();
-        let left = if share > 0.0 { elapsed * (1.0 - share) / share } else { 0.0 };
+        let left = (share > 0.0).then(|| elapsed * (1.0 - share) / share);
         if let Some(bar) = &self.bar {
             bar.set_position((share * RESOLUTION) as u64);
             bar.set_message(text);
         } else if self.output == Output::Json {
-            println!(
-                "{}",
-                serde_json::json!({"event": "progress", "phase": name, "step": step, "steps": steps,
-                    "share": share, "elapsed_s": elapsed, "left_s": left})
-            );
+            let line = serde_json::json!({"event": "progress", "phase": name, "step": step, "steps": steps,
+                    "share": share, "elapsed_s": elapsed, "left_s": left});
+            if let Err(error) = say(line) {
+                self.failed.borrow_mut().get_or_insert(error);
+            }
         } else if self.output == Output::Text && self.shown.get().is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL) {
             self.shown.set(Some(Instant::now()));
-            eprintln!("{:3.0} % {text}, {left:.0} s left", share * 100.0);
+            let left = left.map(|left| format!(", {left:.0} s left")).unwrap_or_default();
+            note(format_args!("{:3.0} % {text}{left}", share * 100.0));
         }
+    }
+
+    /// The first line that could not be written, as an error.
+    pub fn check(&self) -> Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     pub fn finish(&self) {

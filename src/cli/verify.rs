@@ -1,4 +1,4 @@
-use super::{DeviceOptions, Precision};
+use super::{DeviceOptions, Precision, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -27,25 +27,29 @@ pub struct Options {
 pub fn run(options: &Options) -> viseme::Result<()> {
     let gpu = options.device.open()?;
     if !options.json && !options.quiet {
-        println!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);
+        say(format_args!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver))?;
     }
     let (mut rows, mut failed) = (0, Vec::new());
     for file in &options.files {
         let start = Instant::now();
         if !options.json && !options.quiet {
-            println!("{}", file.display());
+            say(file.display())?;
         }
-        let done =
-            verify(&gpu, file, options.precision.elem(), &mut |row| print(options, &file.display().to_string(), row))?;
+        let mut said = Ok(());
+        let done = verify(&gpu, file, options.precision.elem(), &mut |row| {
+            let printed = print(options, &file.display().to_string(), row);
+            said = std::mem::replace(&mut said, Ok(())).and(printed);
+        })?;
+        said?;
         rows += done.len();
         failed.extend(done.iter().filter(|row| !row.passed()).map(|row| format!("{}: {}", file.display(), row.name)));
         gpu.trim()?;
         if !options.json && !options.quiet {
-            println!("  {} results in {:.1} s", done.len(), start.elapsed().as_secs_f64());
+            say(format_args!("  {} results in {:.1} s", done.len(), start.elapsed().as_secs_f64()))?;
         }
     }
     if !options.json {
-        println!("{} passed, {} failed", rows - failed.len(), failed.len());
+        say(format_args!("{} passed, {} failed", rows - failed.len(), failed.len()))?;
     }
     match failed.first() {
         None => Ok(()),
@@ -56,7 +60,7 @@ pub fn run(options: &Options) -> viseme::Result<()> {
     }
 }
 
-fn print(options: &Options, file: &str, row: &Row) {
+fn print(options: &Options, file: &str, row: &Row) -> viseme::Result<()> {
     let error = row.comparison.relative_l2;
     if options.json {
         let worst = row.comparison.worst;
@@ -64,21 +68,22 @@ fn print(options: &Options, file: &str, row: &Row) {
             "file": file, "name": row.name, "relative_l2": error, "bar": row.bar, "passed": row.passed(),
             "worst": {"index": worst.index, "got": worst.got, "want": worst.want},
         });
-        println!("{line}");
+        say(line)?;
     } else if !row.passed() {
         let worst = row.comparison.worst;
-        println!(
+        say(format_args!(
             "  FAILED {:<48} {error:.2e} > {:.0e}; worst at {}: got {} want {}",
             row.name,
             row.bar.unwrap_or(0.0),
             worst.index,
             worst.got,
             worst.want
-        );
+        ))?;
     } else if !options.quiet {
         match row.bar {
-            Some(bar) => println!("  {:<55} {error:.2e}  (bar {bar:.0e})", row.name),
-            None => println!("  {:<55} {error:.2e}", row.name),
+            Some(bar) => say(format_args!("  {:<55} {error:.2e}  (bar {bar:.0e})", row.name))?,
+            None => say(format_args!("  {:<55} {error:.2e}", row.name))?,
         }
     }
+    Ok(())
 }

@@ -184,6 +184,16 @@ impl Landmarks {
         &self.faces[frame.min(self.faces.len() - 1)]
     }
 
+    /// An error unless there is one face for each of `frames` frames, or one for all. Two frames more or less are no error,
+    /// since decoders do not agree about the end of a video; the last face stands there.
+    pub fn check_count(&self, subject: &str, frames: u64) -> Result<()> {
+        if self.len() == 1 || (self.len() as u64).abs_diff(frames) <= 2 {
+            return Ok(());
+        }
+        let expected = format!("{frames} frames, as many as the video has, or one for all of them");
+        Err(Problem::new(subject, expected, self.len().to_string()).input())
+    }
+
     /// The same landmarks for pictures of `size` `[width, height]`. They come scaled if they name another size of their own,
     /// which is done here and nowhere else. Errors: a frame's points lie in one place, or one of them lies outside the
     /// picture by more than half of the face's longer side (a cropped chin or ear lies outside by less).

@@ -129,7 +129,7 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
             names.join(", "),
         )
         .remedy("`viseme devices` lists them")
-        .usage()),
+        .gpu()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! the same samples from either. Upstream resamples with torchaudio's windowed sinc; equality with that is not promised.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Stdio};
 use std::sync::Arc;
@@ -212,8 +212,11 @@ fn undecodable(path: &Path, found: &str) -> Error {
     Problem::new(path.display().to_string(), "sound that ffmpeg can decode", found).input()
 }
 
-/// The wav file at `path`, or None for a rare encoding that is left to ffmpeg.
+/// The wav file at `path`, or None for a rare encoding, or one written to a pipe, that is left to ffmpeg.
 fn open_wav(path: &Path) -> Result<Option<Input>> {
+    if is_for_ffmpeg(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })? {
+        return Ok(None);
+    }
     let wav = match WavReader::open(path) {
         Ok(wav) => wav,
         Err(hound::Error::Unsupported) => return Ok(None),
@@ -225,6 +228,28 @@ fn open_wav(path: &Path) -> Result<Option<Input>> {
         SampleFormat::Int => [8, 16, 24, 32].contains(&spec.bits_per_sample),
     };
     Ok(is_read.then_some(Input::Wav(wav)))
+}
+
+/// Whether a wav file says that its samples are neither PCM nor float, or, as programs do that write to a pipe, leaves their
+/// length open: 0, or a number near 2^31 or 2^32, with less than that behind it.
+fn is_for_ffmpeg(path: &Path) -> std::io::Result<bool> {
+    const READ_HERE: [u16; 3] = [1, 3, 0xfffe];
+    const OPEN_LENGTH: u32 = 0x7fff_0000;
+    let mut file = File::open(path)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut at = file.seek(SeekFrom::Start(12))?;
+    let mut chunk = [0; 10];
+    while at + 10 <= length {
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut chunk)?;
+        let size = u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]);
+        match &chunk[..4] {
+            b"fmt " if !READ_HERE.contains(&u16::from_le_bytes([chunk[8], chunk[9]])) => return Ok(true),
+            b"data" => return Ok(size == 0 || (size >= OPEN_LENGTH && at + 8 + u64::from(size) > length)),
+            _ => at += 8 + u64::from(size) + u64::from(size % 2),
+        }
+    }
+    Ok(false)
 }
 
 fn read_wav(wav: &mut WavReader<BufReader<File>>, subject: &str) -> Result<Vec<f32>> {

@@ -180,10 +180,15 @@ fn is_file_size_signal(status: ExitStatus) -> bool {
 
 /// The last line or two that ffmpeg said, or how it ended if it said nothing.
 pub(super) fn ending(status: ExitStatus, said: &str) -> String {
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // `[mov,mp4,m4a @ 0x55d0a8] text`: which part of ffmpeg said it, at which address.
+    let text = |line: &'_ str| match line.split_once("] ") {
+        Some((part, text)) if part.starts_with('[') && part.contains(" @ 0x") => text.to_string(),
+        _ => line.to_string(),
+    };
+    let lines: Vec<String> = said.lines().map(str::trim).filter(|line| !line.is_empty()).map(text).collect();
     match lines.as_slice() {
         [] => status.to_string(),
         [.., a, b] => format!("{a} / {b}"),
-        [one] => one.to_string(),
+        [one] => one.clone(),
     }
 }

@@ -47,7 +47,7 @@ impl Fps {
     }
 
     /// How many frames at this rate last as long as `count` frames at `other`'s: those whose middle lies within, at least one
-    /// if there is any. [`Fps::frame_of`] the last of them stays below `count`.
+    /// if there is any. [`Fps::frame_of`] the last of them stays below `count`, unless it is that one and lasts longer.
     pub fn frames_in(self, count: u64, other: Fps) -> u64 {
         // The largest k with (2k - 1) / (2 self) < count / other.
         let twice = 2 * u128::from(count) * u128::from(other.den) * u128::from(self.num);
@@ -210,7 +210,11 @@ pub(super) fn check_size(subject: &str, [width, height]: [u32; 2], frame: &Frame
     Err(Problem::new(subject, format!("a frame of {width}x{height}, as the others"), found).input())
 }
 
-fn is_picture(path: &Path) -> bool {
+pub(super) fn nothing_written(out: &Path) -> Error {
+    Problem::new(out.display().to_string(), "a frame or more to write", "none").input()
+}
+
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     let is_hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
     !is_hidden && extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
@@ -267,12 +271,22 @@ impl FolderSink {
         Ok(sink)
     }
 
-    /// Goes on after frame `done` - 1 in the folder `partial`, on the same disk as `dir`. It stays there until it is finished.
-    pub fn resume(dir: &Path, partial: &Path, done: u64) -> Result<Self> {
-        if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
+    /// Whether the folder could have its name: nothing stands there, or an empty folder.
+    pub fn check(dir: &Path) -> Result<()> {
+        let is_taken = match fs::read_dir(dir) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(_) => fs::symlink_metadata(dir).is_ok(),
+        };
+        if is_taken {
             let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it exists and is not an empty folder");
             return Err(Error::Write { path: dir.to_path_buf(), source });
         }
+        Ok(())
+    }
+
+    /// Goes on after frame `done` - 1 in the folder `partial`, on the same disk as `dir`. It stays there until it is finished.
+    pub fn resume(dir: &Path, partial: &Path, done: u64) -> Result<Self> {
+        Self::check(dir)?;
         fs::create_dir_all(partial).map_err(|source| Error::Write { path: partial.to_path_buf(), source })?;
         let sink = Self { dir: dir.to_path_buf(), partial: partial.to_path_buf(), keep: true, size: None, next: done };
         if let Some(missing) = (0..done).find(|&i| !sink.file(i).is_file()) {
@@ -312,6 +326,9 @@ impl FrameSink for FolderSink {
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
+        if self.next == 0 {
+            return Err(nothing_written(&self.dir));
+        }
         // Frames of a run that got further before it was cut off.
         for stale in (self.next..).map(|i| self.file(i)).take_while(|path| path.is_file()) {
             fs::remove_file(&stale).map_err(|source| Error::Write { path: stale, source })?;

@@ -26,8 +26,17 @@ pub struct VideoInfo {
     pub has_audio: bool,
     pub look: Look,
     pub(super) stream: u32,
-    /// Where time 0 of a seek is not the first frame: how much later that comes. None where seeking is not exact.
-    pub(super) seek_offset_s: Option<f64>,
+    /// None where seeking is not exact: such a video is decoded from its start.
+    pub(super) seek: Option<SeekTimes>,
+}
+
+/// Time stamps, in seconds, that seeking goes by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct SeekTimes {
+    /// Of the first frame.
+    pub first_s: f64,
+    /// Of the file's start, which a seek counts from.
+    pub file_s: f64,
 }
 
 /// How stored values become colours and pixels a shape; None where the file does not say.
@@ -244,9 +253,11 @@ fn from_json(path: &Path, json: &[u8]) -> Result<VideoInfo> {
         transfer: known(&stream.color_transfer),
         pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(pixel_aspect),
     };
-    let seeks_exactly =
-        ["mov", "matroska"].iter().any(|name| json.format.format_name.contains(name)) && has_constant_fps;
-    let offset = number(&stream.start_time).unwrap_or(0.0) - number(&json.format.start_time).unwrap_or(0.0);
+    let seeks_exactly = ["mov", "matroska"].iter().any(|name| json.format.format_name.contains(name));
+    let seek = SeekTimes {
+        first_s: number(&stream.start_time).unwrap_or(0.0),
+        file_s: number(&json.format.start_time).unwrap_or(0.0),
+    };
     Ok(upright(
         VideoInfo {
             path: path.to_path_buf(),
@@ -259,7 +270,7 @@ fn from_json(path: &Path, json: &[u8]) -> Result<VideoInfo> {
             has_audio: json.streams.iter().any(|s| s.codec_type == "audio"),
             look,
             stream: stream.index,
-            seek_offset_s: seeks_exactly.then_some(offset),
+            seek: seeks_exactly.then_some(seek),
         },
         clockwise,
     ))
@@ -321,7 +332,7 @@ fn describe(path: &Path, input: &str, stream: &str) -> Result<VideoInfo> {
         has_audio: input.lines().any(|l| l.trim().starts_with("Stream #0:") && l.contains("Audio: ")),
         look,
         stream: index.ok_or_else(unclear)?,
-        seek_offset_s: None,
+        seek: None,
     })
 }
 

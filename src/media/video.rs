@@ -7,7 +7,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use super::ffmpeg::{self, Ffmpeg, Process};
 use super::frames::{self, Fps, Frame, FrameSink, FrameSource};
-use super::probe::{Look, VideoInfo};
+use super::probe::{Look, SeekTimes, VideoInfo};
 use crate::{Error, Problem, Result};
 
 /// Without these swscale drops chroma samples and rounds down: a picture would lose quality on the way through RGB.
@@ -132,18 +132,17 @@ pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
 /// ffmpeg writing frames from number `first` on to its stdout, as `last_filters` leave them.
 fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
     let mut command = ffmpeg.command();
-    let mut trim = String::new();
-    match info.seek_offset_s {
-        _ if first == 0 => {}
-        // A quarter of a frame early: stored time stamps are rounded, and ffmpeg drops what comes before.
-        Some(offset_s) => {
-            let seconds = (first as f64 - 0.25) / info.fps.as_f64() + offset_s;
-            command.args(["-ss", &format!("{seconds:.6}")]);
-        }
-        None => trim = format!("trim=start_frame={first},"),
+    let mut start = "STARTPTS".to_string();
+    if let Some(SeekTimes { first_s, file_s }) = info.seek.filter(|_| first > 0) {
+        // From the picture to seek from before a frame's time on, with the file's own time stamps: which picture is on screen at
+        // a time is then the same as when reading from the start, with a variable rate too.
+        let seconds = (first as f64 - 1.0) / info.fps.as_f64() + first_s - file_s;
+        command.args(["-copyts", "-noaccurate_seek", "-ss", &format!("{:.6}", seconds.max(0.0))]);
+        start = format!("({first_s:.6}/TB)");
     }
-    // Time stamps from zero on, or ffmpeg would repeat the first frame to fill the time before it.
-    let filters = format!("fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
+    let trim = if first > 0 { format!("trim=start_pts={first},") } else { String::new() };
+    // Time stamps from zero on at the end, or ffmpeg would repeat the first frame to fill the time before it.
+    let filters = format!("setpts=PTS-{start},fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
     command.arg("-i").arg(ffmpeg::file(&info.path));
     command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters, "-f", "rawvideo", "pipe:1"]);
     command.stdout(Stdio::piped());
@@ -171,6 +170,33 @@ impl VideoSpec {
 
     pub fn new(size: [u32; 2], fps: Fps, look: Look) -> Self {
         Self { size, fps, look, codec: Self::CODEC.to_string(), crf: Some(Self::CRF) }
+    }
+
+    /// ffmpeg encoding raw frames from its stdin to an output that is still to be named.
+    fn encode(&self, ffmpeg: &Ffmpeg) -> Command {
+        let [width, height] = self.size;
+        let (size, fps) = (format!("{width}x{height}"), self.fps.to_string());
+        let mut command = ffmpeg.command();
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
+        command.args(self.encode_args()).stdin(Stdio::piped());
+        command
+    }
+
+    /// Encodes one frame into nothing: an encoder that is missing or refuses the size is better known before hours of work.
+    fn try_encoder(&self, ffmpeg: &Ffmpeg) -> Result<()> {
+        let mut process = Process::spawn(self.encode(ffmpeg).args(["-f", "null", "-"]))?;
+        let [width, height] = self.size;
+        if let Some(mut pipe) = process.stdin() {
+            // If this fails, ffmpeg has ended and its status says why.
+            let _ = pipe.write_all(&vec![0; width as usize * height as usize * 3]);
+        }
+        let (status, said) = process.wait()?;
+        if status.success() {
+            return Ok(());
+        }
+        let expected = format!("to encode {width}x{height} with {}", self.codec);
+        let problem = Problem::new("ffmpeg", expected, ffmpeg::ending(status, &said));
+        Err(Error::Ffmpeg(problem.remedy("`ffmpeg -encoders` lists what --codec can name")))
     }
 
     fn encode_args(&self) -> Vec<String> {
@@ -222,14 +248,13 @@ impl VideoWriter {
     /// `audio` is any file with sound; it is cut, or filled up with silence, to the video's length. Errors: `out` cannot be
     /// written or is of a kind not known here.
     pub fn create(ffmpeg: &Ffmpeg, out: &Path, spec: VideoSpec, audio: Option<&Path>) -> Result<Self> {
+        Self::check(out)?;
         let container = Container::of(out)?;
         let video = Temporary::create(frames::beside(out, ".video")?)?;
-        let [width, height] = spec.size;
-        let (size, fps) = (format!("{width}x{height}"), spec.fps.to_string());
-        let mut command = ffmpeg.command();
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
-        command.args(spec.encode_args()).args(container.args()).arg("-y").arg(ffmpeg::file(&video.path));
-        let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
+        spec.try_encoder(ffmpeg)?;
+        let mut command = spec.encode(ffmpeg);
+        command.args(container.args()).arg("-y").arg(ffmpeg::file(&video.path));
+        let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdin();
         Ok(Self {
             ffmpeg: ffmpeg.clone(),
@@ -241,6 +266,16 @@ impl VideoWriter {
             pipe,
             frames: 0,
         })
+    }
+
+    /// Whether `out` could name a video: it ends as a known kind does, and no folder has the name.
+    pub fn check(out: &Path) -> Result<()> {
+        Container::of(out)?;
+        if out.is_dir() {
+            let source = std::io::Error::new(std::io::ErrorKind::IsADirectory, "a folder of this name is there");
+            return Err(Error::Write { path: out.to_path_buf(), source });
+        }
+        Ok(())
     }
 
     /// Ends ffmpeg's input and says what went wrong, if anything did.
@@ -269,7 +304,7 @@ impl FrameSink for VideoWriter {
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         if self.frames == 0 {
-            return Err(Problem::new(self.out.display().to_string(), "a frame or more to write", "none").input());
+            return Err(frames::nothing_written(&self.out));
         }
         self.close()?;
         match &self.audio {

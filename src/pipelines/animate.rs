@@ -8,7 +8,7 @@ use super::emotion::Emotion;
 use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::resume::WorkFolder;
-use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
 use super::two_stage::{
     INTERPOLATION_NOISE, KEYFRAME_NOISE, Sampling, Seam, Stage, System, TwoStage, encode, to_frame,
 };
@@ -117,7 +117,7 @@ impl<'a> Animate<'a> {
         let frames = samples.div_ceil(FRAME_SAMPLES);
         let frames = match self.options.parity {
             Parity::Corrected => frames,
-            Parity::Upstream => frames.min(max_frames(UPSTREAM_CAP_S, 25)),
+            Parity::Upstream => frames.min(UPSTREAM_CAP_S * 25),
         };
         Ok(Survey { samples, frames, plan: Plan::keyface(frames, self.options.parity)? })
     }
@@ -127,6 +127,7 @@ impl<'a> Animate<'a> {
         let survey = self.survey()?;
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
+        weights.check(&gpu, storage)?;
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, cancel) = (survey.frames, reporter.cancel.clone());
@@ -171,6 +172,7 @@ impl<'a> Animate<'a> {
         };
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceKeyframe, storage)?,
+            coding: storage.coding,
             seam: Seam::Average,
             plan: survey.plan,
             sampling,
@@ -248,5 +250,5 @@ fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options
         }
     };
     let is_sample = options.sample_posterior || options.parity == Parity::Upstream;
-    encode(encoder, &crop, is_sample.then_some((options.sampling.seed, 0)))
+    encode(encoder, &crop, options.storage.coding, is_sample.then_some((options.sampling.seed, 0)))
 }

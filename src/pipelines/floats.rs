@@ -22,11 +22,17 @@ impl FloatFile {
         Ok(Self { path, file: Mutex::new(file), len: 0 })
     }
 
-    /// A file of this process in the system's folder for such.
+    /// A file of this process in the system's folder for such. Where an open file needs no name it loses it at once, so that
+    /// nothing is left of a run that is killed.
     pub fn temporary(name: &str) -> Result<Self> {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Self::create(std::env::temp_dir().join(format!("viseme-{}-{number}-{name}.f32", std::process::id())))
+        let path = std::env::temp_dir().join(format!("viseme-{}-{number}-{name}.f32", std::process::id()));
+        let file = Self::create(path)?;
+        if cfg!(unix) {
+            let _ = std::fs::remove_file(&file.path);
+        }
+        Ok(file)
     }
 
     pub fn append(&mut self, values: &[f32]) -> Result<()> {

@@ -147,6 +147,7 @@ impl<'a> LipSync<'a> {
         if video_frames == 0 {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
+        self.landmarks.check_count("landmarks", video_frames)?;
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
         Survey::new(&self.options, source.size(), source.fps(), video_frames, samples)
     }
@@ -156,6 +157,11 @@ impl<'a> LipSync<'a> {
         let survey = self.survey()?;
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
+        weights.check(&gpu, storage)?;
+        if let Some([width, height]) = self.occluder.as_ref().map(|o| o.size()).filter(|&size| size != survey.size) {
+            let expected = format!("{}x{} pixels, as the video has", survey.size[0], survey.size[1]);
+            return Err(Problem::new("occluder masks", expected, format!("{width}x{height}")).input());
+        }
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
@@ -198,6 +204,7 @@ impl<'a> LipSync<'a> {
         };
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
+            coding: storage.coding,
             seam: Seam::Keyframe,
             plan: survey.plan,
             sampling,
@@ -314,7 +321,7 @@ impl Footage {
         let crop = picture.crop(&[region], self.side)?;
         let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
-        let latent = encode(&self.encoder, &crop, sample)?;
+        let latent = encode(&self.encoder, &crop, self.options.storage.coding, sample)?;
         Ok(Clean { latent, mask: self.mask(frame, LATENT_STEP)? })
     }
 }

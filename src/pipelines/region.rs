@@ -1,9 +1,9 @@
 //! Where the square crop lies in each frame, and the landmarks as seen in it.
 
 use super::segments::Parity;
-use crate::Result;
 use crate::face::landmarks::{Face, Landmarks, scaled_to_whole_pixels};
 use crate::ops::Region;
+use crate::{Problem, Result};
 
 /// The crop's side over the larger side of the landmarks' box: the forehead and some of the neck are in it, as in the
 /// published training crops.
@@ -38,7 +38,10 @@ impl Regions {
         side: usize,
     ) -> Result<Self> {
         let rule = match (face, parity) {
-            (Some(region), _) => Rule::Fixed(region),
+            (Some(region), _) => {
+                refuse_elsewhere(landmarks, region)?;
+                Rule::Fixed(region)
+            }
             (None, Parity::Upstream) => {
                 Rule::Fixed(Region { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) })
             }
@@ -81,6 +84,17 @@ impl Regions {
             None => face,
         }
     }
+}
+
+/// An error unless the middle of every face lies in `region`.
+fn refuse_elsewhere(landmarks: &Landmarks, region: Region) -> Result<()> {
+    let (right, bottom) = (region.left + region.width, region.top + region.height);
+    let is_in = |[x, y]: [f64; 2]| (region.left..right).contains(&x) && (region.top..bottom).contains(&y);
+    let Some(frame) = (0..landmarks.len()).find(|&frame| !is_in(middle(landmarks.face(frame)))) else { return Ok(()) };
+    let [x, y] = middle(landmarks.face(frame));
+    let expected = format!("a square around the face, which is at {x:.0},{y:.0} in frame {frame}");
+    let found = format!("{},{},{}", region.left, region.top, region.width);
+    Err(Problem::new("--face", expected, found).usage())
 }
 
 /// Smallest and largest x and y.

@@ -37,13 +37,15 @@ struct Manifest {
 impl WorkFolder {
     /// The folder beside `output` that a job uses unless told otherwise: `out.mp4` has `out.mp4.viseme`.
     pub fn beside(output: &Path) -> PathBuf {
-        let mut name = output.as_os_str().to_owned();
+        // Without the slash that may end a folder's name.
+        let mut name = output.components().collect::<PathBuf>().into_os_string();
         name.push(".viseme");
         name.into()
     }
 
-    /// A new folder at `dir`, or the one that an earlier run of the same job left there. Errors: it belongs to another job
-    /// (the message says what differs), to a running one, or is a folder with other things in it.
+    /// A new folder at `dir`, or the one that an earlier run of the same job left there; one in which nothing is finished serves
+    /// any job. Errors: it belongs to another job (the message says what differs), to a running one, or is a folder with other
+    /// things in it.
     pub fn open(dir: impl Into<PathBuf>, identity: Identity) -> Result<Self> {
         let dir = dir.into();
         if !dir.join(MANIFEST).exists() {
@@ -53,11 +55,11 @@ impl WorkFolder {
         let lock = lock(&dir)?;
 
         match fs::read(dir.join(MANIFEST)) {
-            Ok(bytes) => refuse_other_job(&dir, &parse(&dir, &bytes)?.identity, &identity)?,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                write_manifest(&dir, &Manifest { version: VERSION, identity })?;
+            Ok(bytes) if has_parts(&dir)? => refuse_other_job(&dir, &parse(&dir, &bytes)?.identity, &identity)?,
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::Read { path: dir.join(MANIFEST), source: e });
             }
-            Err(source) => return Err(Error::Read { path: dir.join(MANIFEST), source }),
+            _ => write_manifest(&dir, &Manifest { version: VERSION, identity })?,
         }
         Ok(Self { dir, lock })
     }
@@ -90,6 +92,14 @@ impl WorkFolder {
         fs::read(&path).map_err(|source| Error::Read { path, source })
     }
 
+    /// Removes the work folder at `dir`, which no run has open, if nothing is finished in it.
+    pub fn remove_unused(dir: &Path) -> Result<()> {
+        if !dir.join(MANIFEST).is_file() || has_parts(dir)? {
+            return Ok(());
+        }
+        fs::remove_dir_all(dir).map_err(|source| Error::Write { path: dir.to_path_buf(), source })
+    }
+
     /// Removes the folder: the job is done.
     pub fn remove(self) -> Result<()> {
         // Windows does not remove what is open.
@@ -98,20 +108,44 @@ impl WorkFolder {
     }
 }
 
-/// What tells an input file from another or a later one: its size in bytes and its time stamp in nanoseconds.
+/// What tells an input file from another or a later one: its size in bytes and its time stamp in nanoseconds. Of a folder: how
+/// many files are in it, their size together and the latest time stamp.
 pub fn file_identity(path: &Path) -> Result<String> {
     let read = |source| Error::Read { path: path.to_path_buf(), source };
     let metadata = fs::metadata(path).map_err(read)?;
-    let modified = metadata.modified().map_err(read)?;
+    let (mut files, mut bytes) = (String::new(), metadata.len());
+    let mut modified = metadata.modified().map_err(read)?;
+    if metadata.is_dir() {
+        let entries = fs::read_dir(path).map_err(read)?.map(|entry| entry?.metadata());
+        let entries: Vec<fs::Metadata> = entries.collect::<Result<_, _>>().map_err(read)?;
+        files = format!("{} files, ", entries.len());
+        bytes = entries.iter().map(fs::Metadata::len).sum();
+        for entry in &entries {
+            modified = modified.max(entry.modified().map_err(read)?);
+        }
+    }
     let stamp = match modified.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_nanos().to_string(),
         Err(before) => format!("-{}", before.duration().as_nanos()),
     };
-    Ok(format!("{} bytes, modified {stamp}", metadata.len()))
+    Ok(format!("{files}{bytes} bytes, modified {stamp}"))
 }
 
 fn name(dir: &Path) -> String {
     dir.display().to_string()
+}
+
+/// Whether any part of a job is finished in the work folder `dir`.
+fn has_parts(dir: &Path) -> Result<bool> {
+    let read = |source| Error::Read { path: dir.to_path_buf(), source };
+    for entry in fs::read_dir(dir).map_err(read)? {
+        let file = entry.map_err(read)?.file_name();
+        let file = file.to_string_lossy();
+        if file != LOCK && file != MANIFEST && !file.ends_with(PARTIAL) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn refuse_foreign(dir: &Path) -> Result<()> {

@@ -120,6 +120,8 @@ pub(super) struct TwoStage {
     pub keyframes: Stage,
     pub interpolation: Stage,
     pub decoder: Decoder,
+    /// How the decoder's activations are stored.
+    pub coding: Elem,
     pub seam: Seam,
     /// Height and width of the latents.
     pub latent: [usize; 2],
@@ -179,7 +181,8 @@ impl TwoStage {
 
     fn decode(&self, latents: &[Tensor]) -> Result<Rgb8> {
         let decode = |latent: &Tensor| {
-            self.decoder.forward(&latent.affine(1.0 / LATENT_SCALE, 0.0)?, &mut Trace::off())?.clamp(-1.0, 1.0)
+            let latent = latent.affine(1.0 / LATENT_SCALE, 0.0)?.cast(self.coding)?;
+            self.decoder.forward(&latent, &mut Trace::off())?.cast(Elem::F32)?.clamp(-1.0, 1.0)
         };
         let Some((first, rest)) = latents.split_first() else {
             return Err(Problem::new("frame", "latents", "none").shape());
@@ -430,13 +433,13 @@ struct Clip {
 }
 
 /// Scaled latents `[1, height / 8, width / 8, 4]` of a crop: the mode of the encoder's posterior, or a random sample of it drawn
-/// for `(seed, frame)`.
-pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, sample: Option<(u64, u32)>) -> Result<Tensor> {
-    let moments = encoder.forward(&crop.to_tensor()?, &mut Trace::off())?;
-    let mut latent = moments.mean;
+/// for `(seed, frame)`. Activations are stored as `coding`.
+pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
+    let moments = encoder.forward(&crop.to_tensor()?.cast(coding)?, &mut Trace::off())?;
+    let mut latent = moments.mean.cast(Elem::F32)?;
     if let Some((seed, frame)) = sample {
         let noise = Tensor::noise(crop.gpu(), seed, POSTERIOR_NOISE, frame, latent.dims("latents")?)?;
-        latent = latent.add_scaled(1.0, &noise.times_deviation(&moments.log_variance)?, 1.0)?;
+        latent = latent.add_scaled(1.0, &noise.times_deviation(&moments.log_variance.cast(Elem::F32)?)?, 1.0)?;
     }
     latent.affine(LATENT_SCALE, 0.0)
 }

@@ -99,6 +99,7 @@ impl Role {
 }
 
 /// Weights by role, found but not yet read.
+#[derive(Clone)]
 pub struct WeightSet {
     weights: BTreeMap<Role, Weights>,
     /// What identifies each file, for a job's identity.
@@ -152,8 +153,10 @@ impl WeightSet {
 
     /// Small networks of the published structure, a tenth as wide, with random weights by formula: they show that everything
     /// runs, not what the published weights would do.
-    pub fn demo() -> Result<Self> {
-        let set = Self::by_formula("weights/demo/shapes.json", include_str!("../../weights/demo/shapes.json"))?;
+    pub fn demo(roles: &[Role]) -> Result<Self> {
+        let mut set = Self::by_formula("weights/demo/shapes.json", include_str!("../../weights/demo/shapes.json"))?;
+        set.weights.retain(|role, _| roles.contains(role));
+        set.origins.retain(|name, _| roles.iter().any(|role| role.name() == *name));
         Ok(Self { is_demo: true, ..set })
     }
 
@@ -243,6 +246,35 @@ impl WeightSet {
         })
     }
 
+    /// Everything that is missing or misshapen in any of the files, in one error, before a value is read.
+    pub fn check(&self, gpu: &Gpu, storage: Storage) -> Result<()> {
+        let mut problems = Vec::new();
+        for (&role, weights) in &self.weights {
+            let planned = weights.plan(|weights| {
+                let mut set = self.clone();
+                set.weights.insert(role, weights.clone());
+                match role {
+                    Role::Keyframe | Role::KeyfaceKeyframe => {
+                        set.decoder(gpu, role, storage)?;
+                        set.stage(gpu, role, storage).map(drop)
+                    }
+                    Role::Interpolation | Role::KeyfaceInterpolation => set.stage(gpu, role, storage).map(drop),
+                    Role::KeyfaceWeaker => set.weaker(gpu, storage).map(drop),
+                    Role::Vae => set.encoder(gpu, storage).map(drop),
+                    Role::Hubert | Role::Wav2Vec2 => set.speech(gpu, role, storage).map(drop),
+                    Role::WavLm => set.wavlm(gpu, storage).map(drop),
+                    Role::Beats => set.beats(gpu, storage).map(drop),
+                }
+            });
+            match planned {
+                Ok(_) => {}
+                Err(Error::Weights(more)) => problems.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Weights(problems)) }
+    }
+
     /// The network that autoguidance steers away from, where there is one.
     pub fn weaker(&self, gpu: &Gpu, storage: Storage) -> Result<Option<ClipUnet>> {
         if !self.has(Role::KeyfaceWeaker) {
@@ -329,8 +361,10 @@ pub struct Estimate {
 /// How numbers are stored on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storage {
-    /// Of the UNets' activations; everything else is f32.
+    /// Of the UNets' activations; what is not named here is f32.
     pub activations: Elem,
+    /// Of the VAE's activations.
+    pub coding: Elem,
     pub weights: Elem,
     /// Tensors in a file that no network reads are an error.
     pub strict: bool,
@@ -338,7 +372,7 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { activations: Elem::F16, weights: Elem::F16, strict: false }
+        Self { activations: Elem::F16, coding: Elem::F32, weights: Elem::F16, strict: false }
     }
 }
 

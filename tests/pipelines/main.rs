@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use viseme::gpu::Gpu;
 use viseme::pipelines::resume::{Identity, WorkFolder};
-use viseme::pipelines::weights::WeightSet;
+use viseme::pipelines::weights::{Role, WeightSet};
 
 /// Side of the demo's crop.
 const SIDE: u32 = 128;
@@ -27,7 +27,7 @@ fn gpu() -> Option<&'static Gpu> {
 
 fn weights() -> &'static WeightSet {
     static WEIGHTS: OnceLock<WeightSet> = OnceLock::new();
-    WEIGHTS.get_or_init(|| WeightSet::demo().unwrap())
+    WEIGHTS.get_or_init(|| WeightSet::demo(&Role::ALL).unwrap())
 }
 
 fn open(dir: &Path) -> WorkFolder {

@@ -1,0 +1,178 @@
+use super::input::Input;
+use super::job::{JobOptions, Made, guidance, numbers, square};
+use super::progress::ProgressBar;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use viseme::diffusion::{AUTO_SCALE, Guidance};
+use viseme::media::frames::{is_picture, read_picture};
+use viseme::media::probe::Look;
+use viseme::media::{Fps, Frame};
+use viseme::pipelines::animate::{Animate, Options as Job};
+use viseme::pipelines::emotion::Emotion;
+use viseme::pipelines::resume::{Identity, file_identity};
+use viseme::pipelines::weights::{Role, WeightSet};
+use viseme::{Problem, Result};
+
+/// Animate a portrait by speech (KeyFace), with emotion.
+///
+/// The portrait is a PNG or JPEG picture, or a video whose first frame is taken; best is a square crop around the face. Speech
+/// may be of any length; laughter, sighs and other sounds need nothing but being in it.
+///
+/// $ viseme animate --image face.png --audio speech.wav --out out.mp4 --weights models/ --emotion happy
+///
+/// An emotion is a name, several names (from one to the next over the clip, such as sad,neutral,happy), or two numbers from -1
+/// to 1, valence (displeased to pleased) and arousal (calm to excited). Names: happy, angry, surprised, sad, neutral, fear,
+/// disgusted, contempt, calm, excited, bored, confused, anxious, confident, frustrated, amused, proud, ashamed, grateful,
+/// jealous, hopeful, disappointed, curious, overwhelmed.
+#[derive(Args)]
+pub struct Options {
+    /// The portrait: a PNG or JPEG picture, or a video whose first frame is taken
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+
+    /// Names, or VALENCE,AROUSAL
+    #[arg(long, value_name = "EMOTION", default_value = "neutral", allow_hyphen_values = true)]
+    emotion: String,
+    /// The emotion over time: a CSV file of time_s,valence,arousal
+    #[arg(long, value_name = "FILE", conflicts_with = "emotion")]
+    emotion_track: Option<PathBuf>,
+    /// Every emotion half as strong again
+    #[arg(long)]
+    accentuate: bool,
+    /// The square to animate, in the portrait's pixels [default: the largest in its middle]
+    #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true)]
+    face: Option<String>,
+
+    /// Guidance between keyframes: none, auto (by the weaker network, scale 2), auto,SCALE, or AUDIO,REFERENCE [default: auto
+    /// where the weaker network is there, else none]
+    #[arg(long, value_name = "GUIDANCE", help_heading = "Diffusion")]
+    interpolation_guidance: Option<String>,
+
+    /// The keyframe network alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    keyframe_weights: Option<PathBuf>,
+    /// The interpolation network alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    interpolation_weights: Option<PathBuf>,
+    /// The weaker interpolation network of autoguidance alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    weaker_weights: Option<PathBuf>,
+    /// Stable Video Diffusion's VAE alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    vae_weights: Option<PathBuf>,
+    /// WavLM Base+ alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    wavlm_weights: Option<PathBuf>,
+    /// BEATs alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    beats_weights: Option<PathBuf>,
+    /// wav2vec 2.0 base alone
+    #[arg(long, value_name = "FILE", help_heading = "Weights")]
+    wav2vec2_weights: Option<PathBuf>,
+
+    #[command(flatten)]
+    job: JobOptions,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let common = &options.job;
+    let job = options.job()?;
+    common.check_output(&[&options.image])?;
+    let portrait = portrait(&options.image, common.ffmpeg.as_deref())?;
+    let weights = common.weight_set(Role::ANIMATE, &options.named())?;
+    let gpu = common.device.open()?;
+
+    let cancel = common.cancel();
+    let bar = ProgressBar::new(common.output());
+    let size = [portrait.width, portrait.height];
+    let animate = Animate::new(&gpu, &weights, portrait, common.source()).options(job.clone()).cancel_with(&cancel);
+    if common.dry_run {
+        let survey = animate.survey()?;
+        let [width, height] = size;
+        let output_frames = survey.plan.output_frames();
+        let lines = [
+            ("portrait", format!("{width}x{height}")),
+            ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
+            ("output", format!("{output_frames} frames at 25 a second")),
+        ];
+        let fields = serde_json::json!({"width": width, "height": height, "output_frames": output_frames});
+        let demand = survey.demand(&job, &weights)?;
+        return common.describe(&gpu, &weights, &survey.plan, &demand, (&lines, fields));
+    }
+    let identity = options.identity(&weights)?;
+    let frames = common.run(&gpu, identity, Look::standard(), &bar, |work, observer| {
+        animate.resume(work).on_progress(observer).frames()
+    })?;
+    common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+}
+
+fn portrait(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {
+    if is_picture(path) {
+        return read_picture(path);
+    }
+    let first = Input::open(path, Fps::INSIDE, ffmpeg)?.source()?.next_frame()?;
+    first.ok_or_else(|| Problem::new(path.display().to_string(), "a frame", "none").input())
+}
+
+impl Options {
+    fn job(&self) -> Result<Job> {
+        let emotion = match &self.emotion_track {
+            Some(path) => Emotion::read(path)?,
+            None => self.emotion.parse()?,
+        };
+        Ok(Job {
+            sampling: self.job.sampling()?,
+            guidance: self.job.guidance()?,
+            interpolation_guidance: self.interpolation_guidance.as_deref().map(between_keyframes).transpose()?,
+            emotion: if self.accentuate { emotion.accentuated() } else { emotion },
+            face: self.face.as_deref().map(|text| square("--face", text)).transpose()?,
+            sample_posterior: self.job.sample_latents,
+            parity: self.job.parity(),
+            storage: self.job.storage(),
+        })
+    }
+
+    fn named(&self) -> [(Role, &Option<PathBuf>); 7] {
+        [
+            (Role::KeyfaceKeyframe, &self.keyframe_weights),
+            (Role::KeyfaceInterpolation, &self.interpolation_weights),
+            (Role::KeyfaceWeaker, &self.weaker_weights),
+            (Role::Vae, &self.vae_weights),
+            (Role::WavLm, &self.wavlm_weights),
+            (Role::Beats, &self.beats_weights),
+            (Role::Wav2Vec2, &self.wav2vec2_weights),
+        ]
+    }
+
+    /// Everything that shows in the latents.
+    fn identity(&self, weights: &WeightSet) -> Result<Identity> {
+        let mut identity = self.job.identity(weights)?;
+        identity.insert("image".into(), file_identity(&self.image)?);
+        if let Some(path) = &self.emotion_track {
+            identity.insert("emotion track".into(), file_identity(path)?);
+        }
+        let given = |option: &Option<String>| option.clone().unwrap_or("none".to_string());
+        for (option, value) in [
+            ("--emotion", self.emotion.clone()),
+            ("--accentuate", self.accentuate.to_string()),
+            ("--face", given(&self.face)),
+            ("--interpolation-guidance", given(&self.interpolation_guidance)),
+        ] {
+            identity.insert(option.into(), value);
+        }
+        Ok(identity)
+    }
+}
+
+fn between_keyframes(text: &str) -> Result<Guidance> {
+    const OPTION: &str = "--interpolation-guidance";
+    match (text, text.strip_prefix("auto,")) {
+        ("none", _) => Ok(Guidance::None),
+        ("auto", _) => Ok(Guidance::Auto { scale: AUTO_SCALE }),
+        (_, Some(scale)) => {
+            let [scale] = numbers(OPTION, scale, "auto,SCALE, such as auto,2")?;
+            Ok(Guidance::Auto { scale: scale as f32 })
+        }
+        _ => guidance(OPTION, text),
+    }
+}

@@ -1,0 +1,363 @@
+//! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
+
+use super::progress::{Output, ProgressBar};
+use super::{DeviceOptions, Precision, note, say};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
+use viseme::gpu::{Elem, Gpu};
+use viseme::media::frames::FolderSink;
+use viseme::media::probe::Look;
+use viseme::media::video::{VideoSpec, VideoWriter};
+use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
+use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
+use viseme::pipelines::segments::{Parity, Plan};
+use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
+use viseme::pipelines::{Cancel, Frames, Progress, Sampling};
+use viseme::{Error, Problem, Result};
+
+#[derive(Args)]
+pub struct JobOptions {
+    /// The speech: a wav file, or any file with sound that ffmpeg reads
+    #[arg(long, value_name = "FILE")]
+    pub audio: PathBuf,
+    /// The result: .mp4, .mov, .mkv, .webm, or a folder for PNG pictures
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// Folder with the networks under their published names [default: VISEME_WEIGHTS, then the user's data folder]
+    #[arg(long, value_name = "DIR", help_heading = "Weights")]
+    weights: Option<PathBuf>,
+    /// Small networks with random weights: shows that everything runs, not what it looks like
+    #[arg(long, conflicts_with = "weights", help_heading = "Weights")]
+    demo: bool,
+    /// Tensors in a file that no network reads are an error
+    #[arg(long, help_heading = "Weights")]
+    strict: bool,
+
+    /// Network evaluations of each diffusion loop
+    #[arg(long, default_value_t = 11, value_name = "N", help_heading = "Diffusion")]
+    steps: usize,
+    /// Guidance towards audio and reference
+    #[arg(long, value_name = "AUDIO,REFERENCE", default_value_t = format!("{AUDIO_SCALE},{REFERENCE_SCALE}"),
+        help_heading = "Diffusion")]
+    guidance: String,
+    /// The same seed gives the same video
+    #[arg(long, default_value_t = 23, help_heading = "Diffusion")]
+    seed: u64,
+    /// A random sample of the encoder's latents instead of their mode
+    #[arg(long, help_heading = "Diffusion")]
+    pub sample_latents: bool,
+    /// Everything as the published program does it, faults included (docs/differences.md)
+    #[arg(long, help_heading = "Diffusion")]
+    pub upstream_parity: bool,
+
+    #[command(flatten)]
+    pub device: DeviceOptions,
+    /// Storage of activations: f16 in the UNets; f16-all in the VAE too, which the published VAE overflows
+    #[arg(long, value_enum, default_value = "f16", help_heading = "Device")]
+    precision: Precision,
+    /// Storage of weights on the device
+    #[arg(long, value_parser = ["f16", "f32"], default_value = "f16", help_heading = "Device")]
+    weight_type: String,
+    /// Guidance branches and windows one after another: a sixth of the memory
+    #[arg(long, help_heading = "Device")]
+    low_memory: bool,
+    /// Print where GPU time went, by kernel
+    #[arg(long, help_heading = "Device")]
+    profile: bool,
+
+    /// Quality of the output video, lower is better
+    #[arg(long, help_heading = "Output")]
+    crf: Option<u8>,
+    /// ffmpeg's name of the video encoder
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    codec: Option<String>,
+    /// The ffmpeg program [default: the one in PATH]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub ffmpeg: Option<PathBuf>,
+    /// Folder for what a run that is cut off needs to go on [default: OUT.viseme]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    work: Option<PathBuf>,
+    /// Print what would be done, how much memory and about how long it takes
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+    /// No progress
+    #[arg(long, help_heading = "Output")]
+    quiet: bool,
+    /// Progress and result as one JSON object a line
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+/// What a job's result is, for the last line.
+pub struct Made {
+    pub frames: u64,
+    pub is_demo: bool,
+}
+
+impl JobOptions {
+    pub fn sampling(&self) -> Result<Sampling> {
+        if self.steps == 0 {
+            return Err(Problem::new("--steps", "1 or more", "0").usage());
+        }
+        Ok(Sampling { steps: self.steps, seed: self.seed, low_memory: self.low_memory })
+    }
+
+    pub fn guidance(&self) -> Result<Guidance> {
+        guidance("--guidance", &self.guidance)
+    }
+
+    pub fn parity(&self) -> Parity {
+        if self.upstream_parity { Parity::Upstream } else { Parity::Corrected }
+    }
+
+    pub fn storage(&self) -> Storage {
+        Storage {
+            activations: if self.precision == Precision::F32 { Elem::F32 } else { Elem::F16 },
+            coding: if self.precision == Precision::F16All { Elem::F16 } else { Elem::F32 },
+            weights: if self.weight_type == "f32" { Elem::F32 } else { Elem::F16 },
+            strict: self.strict,
+        }
+    }
+
+    pub fn source(&self) -> Audio {
+        Audio::file(&self.audio, self.ffmpeg.as_deref())
+    }
+
+    pub fn output(&self) -> Output {
+        match (self.json, self.quiet) {
+            (true, _) => Output::Json,
+            (false, true) => Output::Quiet,
+            (false, false) => Output::Text,
+        }
+    }
+
+    /// The networks that were named, else those of `VISEME_WEIGHTS` or the user's data folder, else, with a warning, the demo.
+    pub fn weight_set(&self, roles: &[Role], named: &[(Role, &Option<PathBuf>)]) -> Result<WeightSet> {
+        let single: BTreeMap<Role, PathBuf> =
+            named.iter().filter_map(|(role, path)| Some((*role, path.as_ref()?.clone()))).collect();
+        if self.demo && single.is_empty() {
+            return WeightSet::demo(roles);
+        }
+        let folder = self.weights.clone().or_else(|| std::env::var_os("VISEME_WEIGHTS").map(PathBuf::from));
+        if folder.is_some() || !single.is_empty() {
+            return WeightSet::open(roles, folder.as_deref(), &single);
+        }
+        let data = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.data_dir().join("weights"));
+        if let Some(folder) = data.filter(|folder| folder.is_dir()) {
+            return WeightSet::open(roles, Some(&folder), &single);
+        }
+        note(format_args!(
+            "viseme: warning: no weights named or found: small demo networks with random weights run instead (README.md, weights)"
+        ));
+        WeightSet::demo(roles)
+    }
+
+    /// What of these options, the audio and the weights shows in the latents, which is what a work folder keeps.
+    pub fn identity(&self, weights: &WeightSet) -> Result<Identity> {
+        let mut identity = Identity::new();
+        identity.insert("audio".into(), file_identity(&self.audio)?);
+        for (role, origin) in &weights.origins {
+            identity.insert(format!("{role} weights"), origin.clone());
+        }
+        let storage = self.storage();
+        for (option, value) in [
+            ("--steps", self.steps.to_string()),
+            ("--guidance", self.guidance.clone()),
+            ("--seed", self.seed.to_string()),
+            ("--sample-latents", self.sample_latents.to_string()),
+            ("--upstream-parity", self.upstream_parity.to_string()),
+            ("--precision", format!("{:?}, {:?}", storage.activations, storage.coding)),
+            ("--weight-type", self.weight_type.clone()),
+        ] {
+            identity.insert(option.into(), value);
+        }
+        Ok(identity)
+    }
+
+    /// What would stop the result from being written, found before hours of work; `inputs` must not be overwritten.
+    pub fn check_output(&self, inputs: &[&Path]) -> Result<()> {
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Err(source) = std::fs::read_dir(folder) {
+            return Err(Error::Write { path: self.out.clone(), source });
+        }
+        let is_out =
+            |input: &&Path| self.out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
+        if [&[self.audio.as_path()], inputs].concat().iter().any(is_out) {
+            let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
+            return Err(problem.remedy("the result would take its place").usage());
+        }
+        if self.out.extension().is_none() {
+            FolderSink::check(&self.out)
+        } else {
+            VideoWriter::check(&self.out)?;
+            Ffmpeg::find(self.ffmpeg.as_deref()).map(drop)
+        }
+    }
+
+    /// Ctrl-C ends a run between two steps from now on.
+    pub fn cancel(&self) -> Cancel {
+        let cancel = Cancel::default();
+        let handler = cancel.clone();
+        // A second handler is refused, which leaves the first in place: nothing to do about it.
+        let _ = ctrlc::set_handler(move || handler.cancel());
+        cancel
+    }
+
+    /// Writes the frames that `start` begins to make with the work folder and the progress display that it is given.
+    pub fn run<'a>(
+        &self,
+        gpu: &Gpu,
+        identity: Identity,
+        look: Look,
+        bar: &'a ProgressBar,
+        start: impl FnOnce(WorkFolder, Box<dyn FnMut(Progress) + 'a>) -> Result<Frames<'a>>,
+    ) -> Result<u64> {
+        let work = self.work.clone().unwrap_or_else(|| WorkFolder::beside(&self.out));
+        let work = WorkFolder::open(work, identity)?;
+        if self.profile {
+            gpu.start_profile()?;
+        }
+        let kept = work.dir().to_path_buf();
+        let made = (|| {
+            let mut frames = start(work, Box::new(|progress| bar.show(progress)))?;
+            let mut sink = self.sink(look, frames.size(), frames.fps())?;
+            for frame in frames.by_ref() {
+                sink.write(&frame?)?;
+                bar.check()?;
+            }
+            sink.finish()?;
+            let total = frames.total();
+            frames.finish()?;
+            Ok(total)
+        })();
+        bar.finish();
+        match &made {
+            Ok(_) if self.profile => print_profile(gpu)?,
+            Ok(_) => {}
+            Err(Error::Cancelled) if self.output() != Output::Quiet => {
+                note(format_args!("viseme: the same command goes on from what is finished in {}", kept.display()));
+            }
+            Err(Error::Cancelled) => {}
+            // The first error is the one to report.
+            Err(_) => drop(WorkFolder::remove_unused(&kept)),
+        }
+        made
+    }
+
+    /// The last line of a run.
+    pub fn report(&self, gpu: &Gpu, made: Made) -> Result<()> {
+        match self.output() {
+            Output::Json => say(serde_json::json!({"event": "done", "out": self.out, "frames": made.frames,
+                "demo_weights": made.is_demo, "gpu_peak_bytes": gpu.memory().peak})),
+            Output::Text => say(format_args!("{} ({} frames)", self.out.display(), made.frames)),
+            Output::Quiet => Ok(()),
+        }
+    }
+
+    /// The plan, the memory and the time that a job takes, as far as they are known before it runs. `lines` and the JSON object
+    /// `fields` say what the command's own inputs are.
+    pub fn describe(
+        &self,
+        gpu: &Gpu,
+        weights: &WeightSet,
+        plan: &Plan,
+        demand: &Demand,
+        (lines, mut fields): (&[(&str, String)], serde_json::Value),
+    ) -> Result<()> {
+        let estimate = weights.estimate(demand)?;
+        let rate = super::bench::measured_rate(gpu)?;
+        let seconds = estimate.flops / rate;
+        let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
+        if self.output() == Output::Json {
+            let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name,
+                "chunks": chunks, "keyframe_batches": batches, "windows": windows,
+                "inside_frames": plan.output_frames(), "unet_evaluations": demand.clip_evaluations,
+                "weight_bytes": estimate.weight_bytes, "work_bytes": estimate.work_bytes,
+                "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.is_demo});
+            for (name, value) in plan.as_object().into_iter().flatten() {
+                fields[name] = value.clone();
+            }
+            return say(fields);
+        }
+        let gib = |bytes: f64| bytes / f64::from(1u32 << 30);
+        say(format_args!("{:<9} {}", "device", gpu.capabilities().name))?;
+        for (name, value) in lines {
+            say(format_args!("{name:<9} {value}"))?;
+        }
+        say(format_args!(
+            "{:<9} {chunks} chunks, {batches} keyframe batches, {windows} windows, {} evaluations of a clip",
+            "plan", demand.clip_evaluations
+        ))?;
+        say(format_args!(
+            "{:<9} {:.2} GiB of weights, about {:.2} GiB at work",
+            "memory",
+            gib(estimate.weight_bytes),
+            gib(estimate.work_bytes)
+        ))?;
+        say(format_args!(
+            "{:<9} {:.2} TFLOP, about {} at the {:.0} GFLOP/s measured here",
+            "work",
+            estimate.flops / 1e12,
+            duration(seconds),
+            rate / 1e9
+        ))
+    }
+
+    fn sink(&self, look: Look, size: [u32; 2], fps: Fps) -> Result<Box<dyn FrameSink>> {
+        if self.out.extension().is_none() {
+            return Ok(Box::new(FolderSink::create(&self.out)?));
+        }
+        let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
+        let mut spec = VideoSpec::new(size, fps, look);
+        if let Some(codec) = &self.codec {
+            spec.codec = codec.clone();
+        }
+        if self.crf.is_some() {
+            spec.crf = self.crf;
+        }
+        Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, spec, Some(&self.audio))?))
+    }
+}
+
+fn print_profile(gpu: &Gpu) -> Result<()> {
+    for row in gpu.stop_profile()? {
+        let ms = row.time.as_secs_f64() * 1e3;
+        let rate = row.flops / row.time.as_secs_f64().max(1e-9) / 1e9;
+        note(format_args!("{:<24} {:>7} calls {ms:>10.1} ms {rate:>8.1} GFLOP/s", row.kernel, row.calls));
+    }
+    Ok(())
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Three-branch guidance by its two scales.
+pub fn guidance(option: &str, text: &str) -> Result<Guidance> {
+    let [audio, reference] = numbers(option, text, "AUDIO,REFERENCE, such as 5,2")?;
+    Ok(Guidance::AudioReference { audio: audio as f32, reference: reference as f32 })
+}
+
+pub fn numbers<const N: usize>(option: &str, text: &str, expected: &str) -> Result<[f64; N]> {
+    let values: Option<Vec<f64>> =
+        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect();
+    let values = values.and_then(|values| <[f64; N]>::try_from(values).ok());
+    values.ok_or_else(|| Problem::new(option, expected, format!("'{text}'")).usage())
+}
+
+/// A square of a picture.
+pub fn square(option: &str, text: &str) -> Result<viseme::ops::Region> {
+    let expected = "LEFT,TOP,SIDE in pixels, such as 100,50,320";
+    let [left, top, side] = numbers(option, text, expected)?;
+    if side < 1.0 {
+        return Err(Problem::new(option, expected, format!("'{text}'")).usage());
+    }
+    Ok(viseme::ops::Region { left, top, width: side, height: side })
+}
