@@ -174,4 +174,7 @@ fixture_tests! {
     wavlm: "wavlm.safetensors";
     masks: "masks.safetensors";
     resize_u8: "resize_u8.safetensors";
+    keyface_unet_keyframe: "keyface_unet_keyframe.safetensors";
+    keyface_sampling_keyframes: "keyface_sampling_keyframes.safetensors";
+    keyface_sampling_interpolation: "keyface_sampling_interpolation.safetensors";
 }
