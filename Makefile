@@ -1,7 +1,9 @@
 # make demo: set up, build, and lip-sync the demo video; make test: set up and run all tests.
-.PHONY: demo test test-portable lint setup
+.PHONY: demo test test-splits test-portable lint setup
 
 DEMO_OUT ?= out/demo.mp4
+# Mesa's device selection layer asks for a desktop and says so where there is none.
+export NODEVICE_SELECT ?= 1
 
 setup:
 	@scripts/setup.sh
@@ -15,6 +17,9 @@ demo: setup
 
 test: setup
 	VISEME_REQUIRE_GPU=1 cargo test
+
+test-splits: setup
+	scripts/test-splits.sh
 
 test-portable: setup
 	scripts/test-portable.sh

@@ -3,6 +3,7 @@
 //   6 w x + (1 - w) other, w = table[i / run]
 //   7 x + table[(i / run) * channels + i % channels]: one row of the table per `run` elements
 //   8 x exp(other / 2)
+//   9 ln(max(x, a)); WGSL's log is within 2^-21 between 1/2 and 2 and within 3 ULP elsewhere, which is enough here
 //   x, other, y   [count, 4]   same length; y is written everywhere, element types may differ
 //   table         f32          [rows] for 6, [rows, channels] for 7
 // Dispatch: one invocation per four elements, workgroups folded over x and y.
@@ -55,6 +56,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
 #end
 #if OP == 5
     let r = params.a * v + params.b * other_at4(at);
+#end
+#if OP == 9
+    let r = log(max(v, vec4<f32>(params.a)));
 #end
 #if OP == 8
     let r = v * exp(0.5 * other_at4(at));

@@ -1,6 +1,7 @@
-"""Writes weights/demo/shapes.json: the published names with every width about a tenth of the published one.
+"""Writes weights/demo/shapes.json: the published names with every width about a tenth of the published one; or, to the
+file FULL, with the published widths, for `viseme bench --networks --shapes FULL`.
 
-usage: demo-shapes.py GOLDEN_FOLDER   (keysync_full_names.json, 43a, 44 and 45 lie there)
+usage: demo-shapes.py GOLDEN_FOLDER [FULL]   (keysync_full_names.json, 43a, 44 and 45 lie there)
 """
 import json
 import pathlib
@@ -8,6 +9,7 @@ import struct
 import sys
 
 golden = pathlib.Path(sys.argv[1])
+full = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
 
 
 def config(file):
@@ -22,7 +24,7 @@ SPEECH = {768: 48, 3072: 96, 512: 16, 48: 3, 64: 4}
 
 
 def shrink(shape, widths):
-    return [widths.get(n, n) for n in shape]
+    return shape if full else [widths.get(n, n) for n in shape]
 
 
 names = json.loads((golden / "keysync_full_names.json").read_text())
@@ -33,10 +35,12 @@ for role in ("keyframe", "interpolation"):
         if name.startswith("conditioner.embedders.0."):
             continue
         widths = VAE if name.startswith("first_stage_model.") else UNET
-        out[role][name] = [4, 16, 16] if name == "model.learned_mask" else shrink(shape, widths)
+        out[role][name] = [4, 16, 16] if name == "model.learned_mask" and not full else shrink(shape, widths)
 out["vae"] = {n: shrink(s, VAE) for n, s in config("43a_full_vae_hub.safetensors")["weights"]["tensors"].items()}
 for role, file in (("hubert", "44_full_hubert.safetensors"), ("wavlm", "45_full_wavlm.safetensors")):
     out[role] = {n: shrink(s, SPEECH) for n, s in config(file)["weights"]["tensors"].items()}
-target = pathlib.Path(__file__).parent.parent / "weights" / "demo" / "shapes.json"
+config = {"keyframe": {"num_head_channels": 16}, "interpolation": {"num_head_channels": 16}, "hubert": {"num_attention_heads": 12}}
+target = full or pathlib.Path(__file__).parent.parent / "weights" / "demo" / "shapes.json"
 roles = [f'"{role}":{{\n' + ",\n".join(f'"{n}":{json.dumps(s, separators=(",", ":"))}' for n, s in t.items()) + "\n}" for role, t in out.items()]
-target.write_text("{" + ",\n".join(roles) + "}\n")
+head = "{" if full else '{"config":' + json.dumps(config, separators=(",", ":")) + ",\n"
+target.write_text(head + ",\n".join(roles) + "}\n")

@@ -1,21 +1,28 @@
-//! Timing of single kernels: one list of cases for `viseme bench` and `cargo bench`.
+//! Timing of kernels and networks: one list of cases for `viseme bench` and `cargo bench`.
 
 use crate::Result;
+use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
-use crate::ops::{Activation, Attend, Epilogue, Geometry, PackedWeight, Raw, Rows, WeightShape};
+use crate::models::clip_unet::Prompt;
+use crate::nn::Trace;
+use crate::ops::{
+    Activation, Attend, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8, Rows,
+    WeightShape,
+};
+use crate::pipelines::weights::{Role, Storage, WeightSet};
 use crate::tensor::Tensor;
+use std::sync::Arc;
 use std::time::Instant;
 
 type Run = Box<dyn Fn() -> Result<Tensor>>;
 type Prepare = Box<dyn Fn(&Gpu) -> Result<Run>>;
 
-/// A kernel at one shape.
+/// A kernel or a network at one shape.
 pub struct Case {
     pub name: &'static str,
     pub shape: String,
-    flops: f64,
-    /// Read and written, each operand once.
-    bytes: f64,
+    /// Operations, and bytes read and written, each operand once; None: those of all dispatches recorded.
+    work: Option<[f64; 2]>,
     prepare: Prepare,
 }
 
@@ -26,23 +33,29 @@ pub struct Row {
     pub seconds: f64,
     pub flops: f64,
     pub bytes: f64,
+    /// The most device memory in use, operands or weights included.
+    pub peak_bytes: u64,
 }
 
 impl Case {
-    fn new(
-        name: &'static str,
-        shape: String,
-        [flops, bytes]: [f64; 2],
-        prepare: impl Fn(&Gpu) -> Result<Run> + 'static,
-    ) -> Self {
-        Self { name, shape, flops, bytes, prepare: Box::new(prepare) }
+    fn new(name: &'static str, shape: String, work: [f64; 2], prepare: impl Fn(&Gpu) -> Result<Run> + 'static) -> Self {
+        Self { name, shape, work: Some(work), prepare: Box::new(prepare) }
+    }
+
+    /// A network's forward.
+    fn network(name: &'static str, shape: String, prepare: impl Fn(&Gpu) -> Result<Run> + 'static) -> Self {
+        Self { name, shape, work: None, prepare: Box::new(prepare) }
     }
 
     /// Median of `runs`, after one that compiles.
     pub fn measure(&self, gpu: &Gpu, runs: usize) -> Result<Row> {
         let run = (self.prepare)(gpu)?;
+        gpu.reset_peak();
+        let before = gpu.work();
         run()?;
+        let after = gpu.work();
         gpu.wait()?;
+        let [flops, bytes] = self.work.unwrap_or([after.flops - before.flops, after.bytes - before.bytes]);
         let mut times = Vec::new();
         for _ in 0..runs.max(1) {
             let start = Instant::now();
@@ -51,7 +64,7 @@ impl Case {
             times.push(start.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        Ok(Row { seconds: times[times.len() / 2], flops: self.flops, bytes: self.bytes })
+        Ok(Row { seconds: times[times.len() / 2], flops, bytes, peak_bytes: gpu.memory().peak })
     }
 
     /// `[rows, channels]` by f16 weights `[columns, channels]`.
@@ -117,6 +130,17 @@ impl Case {
         })
     }
 
+    /// f32 frames of `length` samples, one every `hop`.
+    fn fbank_frames(samples: usize, length: usize, hop: usize) -> Self {
+        let frames = (samples - length) / hop + 1;
+        let costs = [6.0 * (frames * length) as f64, 4.0 * (samples + frames * length) as f64];
+        Self::new("fbank_frames", format!("{samples} samples, {length} every {hop}"), costs, move |gpu| {
+            let (x, window) = (ramp(gpu, &[samples], Elem::F32)?, ramp(gpu, &[length], Elem::F32)?);
+            let framing = Framing { hop, scale: 32_768.0, preemphasis: 0.97 };
+            Ok(Box::new(move || x.fbank_frames(&window, framing)))
+        })
+    }
+
     /// An operation that reads `x` `[rows, channels]` in f16 and does little arithmetic.
     fn streaming(
         name: &'static str,
@@ -160,10 +184,196 @@ pub fn cases() -> Vec<Case> {
         Case::streaming("add", [pixels, 320], 3.0, 1.0, |x| x.add(x)),
         Case::streaming("concat_channels", [pixels, 320], 4.0, 0.0, |x| Tensor::concat_channels(&[x, x])),
         Case::streaming("slice_rows", [pixels, 640], 1.0, 0.0, |x| x.slice_channels(320, 320)),
-        Case::new("philox_normal", "14x64x64x4".to_string(), [4e7 * 0.23, 917_504.0], |gpu| {
+    ]
+    .into_iter()
+    .chain(speech_cases())
+    .chain(sampler_cases())
+    .chain(picture_cases())
+    .collect()
+}
+
+/// The filter bank of 40 s of speech, and WavLM's position bias over 8 s.
+fn speech_cases() -> Vec<Case> {
+    let (tokens, heads) = (400, 12);
+    vec![
+        // 40 s of audio: 400 samples every 160, then the powers of 256 bins.
+        Case::fbank_frames(640_000, 400, 160),
+        Case::streaming("power_spectrum", [3998, 512], 1.5, 1.5, |x| x.power_spectrum()),
+        Case::streaming("log", [3998, 128], 2.0, 2.0, |x| x.log_above(1e-6)),
+        Case::new(
+            "relative_bias",
+            format!("{heads} x {tokens} x {tokens}"),
+            [0.0, 4.0 * 12.0 * 160_000.0],
+            move |gpu| {
+                let table = ramp(gpu, &[heads, 2 * tokens - 1], Elem::F32)?;
+                Ok(Box::new(move || table.relative_bias()))
+            },
+        ),
+        Case::new("relative_gate", format!("{tokens} x {heads}"), [16.0 * 4800.0, 36.0 * 4800.0], move |gpu| {
+            let (x, scale) = (ramp(gpu, &[tokens, heads, 8], Elem::F32)?, ramp(gpu, &[heads], Elem::F32)?);
+            Ok(Box::new(move || x.relative_gate(&scale)))
+        }),
+    ]
+}
+
+/// The arithmetic around the network: one guided step of a clip of 14 frames at 64x64 latents, three branches.
+fn sampler_cases() -> Vec<Case> {
+    const SHAPE: [usize; 5] = [1, 14, 64, 64, 4];
+    let len = SHAPE.iter().product::<usize>() as f64;
+    let latents = |gpu: &Gpu| ramp(gpu, &SHAPE, Elem::F32);
+    let shape = || "14x64x64x4".to_string();
+    vec![
+        Case::new("philox_normal", shape(), [40.0 * len, 4.0 * len], |gpu| {
             let gpu = gpu.clone();
             Ok(Box::new(move || Tensor::noise(&gpu, 1, 1, 0, [14, 64, 64, 4])))
         }),
+        Case::new("denoise", format!("3 x {}", shape()), [21.0 * len, 36.0 * len], move |gpu| {
+            let (input, clean) = (latents(gpu)?, latents(gpu)?);
+            let branches = ramp(gpu, &[3, 14, 64, 64, 4], Elem::F32)?;
+            let mask = ramp(gpu, &[1, 14, 64, 64, 1], Elem::F32)?;
+            Ok(Box::new(move || branches.denoised(&input, [-0.5, 0.5], Some(Inpaint { mask: &mask, clean: &clean }))))
+        }),
+        Case::new("sampler_step", shape(), [4.0 * len, 12.0 * len], move |gpu| {
+            let (x, denoised) = (latents(gpu)?, latents(gpu)?);
+            Ok(Box::new(move || x.euler_step(&denoised, 1.0, 0.5)))
+        }),
+        Case::new("guidance_update", shape(), [10.0 * len, 12.0 * len], move |gpu| {
+            let (x, cond) = (latents(gpu)?, latents(gpu)?);
+            Ok(Box::new(move || x.guidance_update(&cond, 14, Some(2.5), 0.0)))
+        }),
+        Case::new("overlap_merge", "2 segments of 14x64x64x4".to_string(), [2.0 * len, 16.0 * len], |gpu| {
+            let segments = ramp(gpu, &[2, 14, 64, 64, 4], Elem::F32)?;
+            Ok(Box::new(move || segments.overlap_merge(1)))
+        }),
+    ]
+}
+
+/// Frames in and out: a 1280x720 video with a 512x512 crop.
+fn picture_cases() -> Vec<Case> {
+    const SIDE: usize = 512;
+    const REGION: Region = Region { left: 380.5, top: 90.25, width: 560.0, height: 560.0 };
+    let (crop, whole) = ((SIDE * SIDE) as f64, 1280.0 * 720.0);
+    let picture = |gpu: &Gpu, height: usize, width: usize| {
+        let bytes: Vec<u8> = (0..height * width * 3).map(|i| (i * 7919 >> 5) as u8).collect();
+        Rgb8::upload(gpu, height, width, &bytes)
+    };
+    let nose_down = PixelBox { left: 100, top: 180, right: 400, bottom: 511 };
+    let mask = move |gpu: &Gpu| Tensor::mask_of_boxes(gpu, &[[nose_down, PixelBox::NONE]], SIDE);
+    vec![
+        Case::new("resample_rgb", "1280x720 -> 512x512".to_string(), [24.0 * crop, 3.0 * (whole + crop)], move |gpu| {
+            let frame = picture(gpu, 720, 1280)?;
+            Ok(Box::new(move || Ok(frame.crop(&[REGION], SIDE)?.words().clone())))
+        }),
+        Case::new("rgb_to_tensor", "512x512".to_string(), [6.0 * crop, 15.0 * crop], move |gpu| {
+            let frame = picture(gpu, SIDE, SIDE)?;
+            Ok(Box::new(move || frame.to_tensor()))
+        }),
+        Case::new("tensor_to_rgb", "512x512".to_string(), [9.0 * crop, 15.0 * crop], |gpu| {
+            let x = ramp(gpu, &[1, SIDE, SIDE, 3], Elem::F32)?;
+            Ok(Box::new(move || Ok(Rgb8::from_tensor(&x)?.words().clone())))
+        }),
+        Case::new("rasterise_mask", "512x512".to_string(), [8.0 * crop, 4.0 * crop], move |gpu| {
+            let gpu = gpu.clone();
+            Ok(Box::new(move || mask(&gpu)))
+        }),
+        Case::new("downsample_mask", "512x512 -> 64x64".to_string(), [0.0, crop / 8.0], move |gpu| {
+            let mask = mask(gpu)?;
+            Ok(Box::new(move || mask.downsample_mask(8, None)))
+        }),
+        Case::new("feather_mask", "512x512, 10 pixels".to_string(), [160.0 * crop, 16.0 * crop], move |gpu| {
+            let mask = mask(gpu)?;
+            Ok(Box::new(move || mask.feather_mask(10.0)))
+        }),
+        Case::new(
+            "composite_rgb",
+            "512x512 -> 1280x720".to_string(),
+            [40.0 * whole, 6.0 * whole + 7.0 * crop],
+            move |gpu| {
+                let (frame, made) = (picture(gpu, 720, 1280)?, picture(gpu, SIDE, SIDE)?);
+                let alpha = mask(gpu)?.feather_mask(10.0)?;
+                Ok(Box::new(move || Ok(frame.composite(&made, &[REGION], &alpha, 10.0)?.words().clone())))
+            },
+        ),
+    ]
+}
+
+/// The networks of lip sync, one clip of 14 frames or one picture each, with latents of `side` and f16 storage as by default.
+/// Interpolation has the keyframe network's structure.
+pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
+    const FRAMES: usize = 14;
+    let storage = Storage::default();
+    let pixels = LATENT_STEP * side;
+    let with = |run: fn(&WeightSet, &Gpu, Storage, usize) -> Result<Run>, size: usize| {
+        let weights = weights.clone();
+        move |gpu: &Gpu| run(&weights, gpu, storage, size)
+    };
+    vec![
+        Case::network(
+            "unet",
+            format!("{FRAMES}x{side}x{side}x4"),
+            with(
+                |weights, gpu, storage, side| {
+                    let (unet, projection) = weights.stage(gpu, Role::Keyframe, storage)?;
+                    let x = ramp(gpu, &[1, FRAMES, side, side, 4], Elem::F32)?;
+                    let condition = unet.condition(&ramp(gpu, &[1, side, side, 4], Elem::F32)?, FRAMES)?;
+                    let audio = projection.forward(&ramp(gpu, &[FRAMES, 2, projection.inputs()], Elem::F32)?)?;
+                    let audio = audio.reshape(&[1, FRAMES, audio.last_dim()])?;
+                    Ok(Box::new(move || {
+                        let prompt = Prompt { concat: &condition, audio: &audio, emotion: None };
+                        unet.forward(&x, prompt, &[0.5; FRAMES], None, &mut Trace::off())
+                    }))
+                },
+                side,
+            ),
+        ),
+        Case::network(
+            "vae encode",
+            format!("{pixels}x{pixels}"),
+            with(
+                |weights, gpu, storage, pixels| {
+                    let encoder = weights.encoder(gpu, storage)?;
+                    let x = ramp(gpu, &[1, pixels, pixels, 3], Elem::F32)?;
+                    Ok(Box::new(move || Ok(encoder.forward(&x, &mut Trace::off())?.mean)))
+                },
+                pixels,
+            ),
+        ),
+        Case::network(
+            "vae decode",
+            format!("{pixels}x{pixels}"),
+            with(
+                |weights, gpu, storage, side| {
+                    let decoder = weights.decoder(gpu, storage)?;
+                    let z = ramp(gpu, &[1, side, side, 4], Elem::F32)?;
+                    Ok(Box::new(move || decoder.forward(&z, &mut Trace::off())))
+                },
+                side,
+            ),
+        ),
+        Case::network(
+            "hubert",
+            "4 s".to_string(),
+            with(
+                |weights, gpu, storage, samples| {
+                    let hubert = weights.hubert(gpu, storage)?;
+                    let samples = ramp(gpu, &[samples], Elem::F32)?;
+                    Ok(Box::new(move || hubert.forward(&samples, &mut Trace::off())))
+                },
+                64_000,
+            ),
+        ),
+        Case::network(
+            "wavlm",
+            "4 s".to_string(),
+            with(
+                |weights, gpu, storage, samples| {
+                    let wavlm = weights.wavlm(gpu, storage)?;
+                    let samples = ramp(gpu, &[samples], Elem::F32)?;
+                    Ok(Box::new(move || wavlm.forward(&samples, &mut Trace::off())))
+                },
+                64_000,
+            ),
+        ),
     ]
 }
 

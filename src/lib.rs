@@ -17,3 +17,8 @@ pub mod weights;
 
 pub use error::{Error, Problem, Result};
 pub use wgpu;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -79,6 +79,10 @@ golden_tests! {
     keyface_unet_interpolation: "23_keyface_unet_interpolation.safetensors", F32 F16;
     keyface_sampling_interpolation: "24_keyface_sampling_interpolation.safetensors", F32;
     keyface_indices: "25_keyface_indices.json", F32;
+    beats: "11_beats.safetensors", F32 F16;
+    sinusoidal: "11b_concat_timestep.safetensors", F32;
+    wav2vec2: "26_wav2vec2.safetensors", F32 F16;
+    keyface_audio: "27_keyface_audio.safetensors", F32 F16;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.
@@ -177,4 +181,8 @@ fixture_tests! {
     keyface_unet_keyframe: "keyface_unet_keyframe.safetensors";
     keyface_sampling_keyframes: "keyface_sampling_keyframes.safetensors";
     keyface_sampling_interpolation: "keyface_sampling_interpolation.safetensors";
+    wav2vec2: "wav2vec2.safetensors";
+    beats: "beats.safetensors";
+    beats_plain: "beats_plain.safetensors";
+    keyface_audio: "keyface_audio.safetensors";
 }

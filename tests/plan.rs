@@ -257,6 +257,35 @@ fn audio_pieces_keep_every_vector_once() {
 }
 
 #[test]
+fn step_pieces_keep_every_vector_of_beats_once_and_where_it_is() {
+    let published = Steps { samples: 2560, overlap: 240, vectors: 8 };
+    for steps in [published, Steps { samples: 1280, overlap: 240, vectors: 16 }] {
+        for frames in (0..60).chain(990..1030).chain([1500, 1501, 4999, 90_000]) {
+            let samples = frames * FRAME_SAMPLES;
+            // 25 ms frames every 10 ms, 16 or 8 of them a step.
+            let filter_frames = if samples < 400 { 0 } else { (samples - 400) / 160 + 1 };
+            let all = filter_frames / (steps.samples / 160);
+            let mut next = 0;
+            for piece in step_pieces(samples, steps) {
+                assert!(piece.samples.start.is_multiple_of(steps.samples) && piece.samples.end <= samples);
+                let seen = steps.within(piece.samples.len());
+                assert_eq!(piece.samples.len(), seen * steps.samples + steps.overlap);
+                assert!(piece.kept.end <= seen * steps.vectors, "{frames} frames");
+                let first = piece.samples.start / steps.samples * steps.vectors;
+                assert_eq!(first + piece.kept.start, next, "{frames} frames");
+                next = first + piece.kept.end;
+            }
+            assert_eq!(next, all * steps.vectors, "{frames} frames");
+        }
+    }
+    assert_eq!(step_pieces(4 * FRAME_SAMPLES, published).count(), 0);
+    assert_eq!(step_pieces(1000 * FRAME_SAMPLES, published).count(), 1);
+    let seen = |p: AudioPiece| (p.samples.start / 2560, (p.samples.end - 240) / 2560, p.kept);
+    let pieces: Vec<_> = step_pieces(1002 * FRAME_SAMPLES, published).map(seen).collect();
+    assert_eq!(pieces, [(0, 133, 0..1000), (117, 250, 64..1064)]);
+}
+
+#[test]
 fn upstream_audio_splits_equal_the_golden_ones() {
     let sizes = |total, unit| upstream_splits(total, unit).iter().map(|r| r.len()).collect::<Vec<_>>();
     // Golden 09, 10 and 26, `config`.
@@ -270,6 +299,11 @@ fn upstream_audio_splits_equal_the_golden_ones() {
     // Golden 09: of 1025 frames 1024 come out, since each piece loses up to a vector at its end.
     let hubert = upstream_hubert_pieces(1025);
     assert_eq!(hubert.iter().map(|p| p.kept.len()).sum::<usize>().div_ceil(2), 1024);
+    let sizes: Vec<_> = upstream_sample_pieces(32, 6400).iter().map(|p| (p.samples.len(), p.kept.len())).collect();
+    assert_eq!(sizes, [(4693, 14), (4693, 14), (11_094, 34)]);
+    assert_eq!(upstream_wav2vec2_pieces(25_000).len(), 1);
+    assert_eq!(upstream_wav2vec2_pieces(25_001).len(), 1);
+    assert_eq!(upstream_wav2vec2_pieces(50_000).len(), 2);
     let wavlm = upstream_wavlm_pieces(1025);
     assert_eq!(wavlm.iter().map(|p| p.samples.len() / FRAME_SAMPLES).collect::<Vec<_>>(), [263, 763]);
     assert_eq!(wavlm[1].samples, 263 * 640..1026 * 640);
@@ -507,23 +541,18 @@ fn a_job_goes_on_where_it_stopped() {
     let dir = WorkFolder::beside(&root.path().join("out.mp4"));
     assert_eq!(dir.file_name().unwrap(), "out.mp4.viseme");
 
-    let mut work = WorkFolder::open(&dir, identity("11")).unwrap();
-    assert_eq!(work.finished_chunks(), 0);
+    let work = WorkFolder::open(&dir, identity("11")).unwrap();
+    assert!(!work.contains("carry.safetensors").unwrap());
     work.store("carry.safetensors", b"first").unwrap();
     work.store("carry.safetensors", b"second").unwrap();
-    work.finish_chunk(0).unwrap();
-    assert!(work.finish_chunk(0).is_err() && work.finish_chunk(2).is_err());
     let busy = WorkFolder::open(&dir, identity("11")).unwrap_err().to_string();
     assert!(busy.contains("a run at work in it"), "{busy}");
     drop(work);
 
     let work = WorkFolder::open(&dir, identity("11")).unwrap();
-    assert_eq!(work.finished_chunks(), 1);
+    assert!(work.contains("carry.safetensors").unwrap());
     assert_eq!(work.load("carry.safetensors").unwrap(), b"second");
-    work.discard("carry.safetensors").unwrap();
-    work.discard("carry.safetensors").unwrap();
-    assert!(!work.contains("carry.safetensors").unwrap());
-    assert_eq!(work.load("carry.safetensors").unwrap_err().exit_code(), 3);
+    assert_eq!(work.load("gone.safetensors").unwrap_err().exit_code(), 3);
     work.remove().unwrap();
     assert!(!dir.exists());
 }
@@ -541,7 +570,7 @@ fn other_jobs_and_other_folders_are_refused() {
     assert!(message.contains("seed changed from nothing to 7; steps changed from 11 to 20"), "{message}");
     assert!(!message.contains("video"), "{message}");
 
-    for manifest in ["", "{", r#"{"version": 2, "identity": {}, "finished_chunks": 0}"#] {
+    for manifest in ["", "{", r#"{"version": 2, "identity": {}}"#] {
         std::fs::write(dir.join("manifest.json"), manifest).unwrap();
         let message = WorkFolder::open(&dir, identity("11")).unwrap_err().to_string();
         assert!(message.contains("manifest.json") && message.contains("remove the folder"), "{message}");

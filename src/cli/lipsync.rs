@@ -12,10 +12,11 @@ use viseme::media::probe::{Look, VideoInfo, probe};
 use viseme::media::video::{VideoReader, VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, FrameSource};
 use viseme::ops::Region;
-use viseme::pipelines::lipsync::{Cancel, LipSync, Options as Job, Paste, Survey};
+use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::{Extend, Length, Parity};
 use viseme::pipelines::weights::{Role, Storage, WeightSet};
+use viseme::pipelines::{Cancel, Sampling};
 use viseme::{Problem, Result};
 
 /// Gives a video new speech (KeySync): the mouth follows the audio, everything else stays.
@@ -202,7 +203,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let bar = ProgressBar::new(output);
     let mut frames = lipsync.resume(work).cancel_with(&cancel).on_progress(|progress| bar.show(progress)).frames()?;
-    let mut sink = options.sink(&input, frames.size(), frames.survey().fps)?;
+    let mut sink = options.sink(&input, frames.size(), frames.fps())?;
     for frame in frames.by_ref() {
         sink.write(&frame?)?;
     }
@@ -335,9 +336,8 @@ impl Options {
             return Err(Problem::new("--steps", "1 or more", "0").usage());
         }
         Ok(Job {
-            steps: self.steps,
+            sampling: Sampling { steps: self.steps, seed: self.seed, low_memory: self.low_memory },
             guidance: Guidance::AudioReference { audio: audio as f32, reference: reference as f32 },
-            seed: self.seed,
             mask: MaskRule { kind: self.mask, nose_index: self.nose_index },
             length: match self.length {
                 LengthArg::Audio => Length::Audio,
@@ -356,8 +356,6 @@ impl Options {
             feather: self.feather,
             face,
             sample_posterior: self.sample_latents,
-            batched: !self.low_memory,
-            windows_per_call: if self.low_memory { 1 } else { 2 },
             parity: if self.upstream_parity { Parity::Upstream } else { Parity::Corrected },
             storage: Storage {
                 activations: self.precision.elem(),

@@ -4,7 +4,7 @@ use indicatif::ProgressStyle;
 use std::cell::Cell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
-use viseme::pipelines::lipsync::{Phase, Progress};
+use viseme::pipelines::{Phase, Progress};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Output {

@@ -118,14 +118,18 @@ impl Landmarks {
         Ok(fitted)
     }
 
-    /// From pictures of size `from` to size `to`, both `[width, height]`, cut down to whole pixels toward zero as upstream's
-    /// `scale_landmarks` does: mask rows depend on it.
+    /// From pictures of size `from` to size `to`, both `[width, height]`, by [`scaled_to_whole_pixels`].
     pub fn scaled(&self, from: [u32; 2], to: [u32; 2]) -> Self {
-        let scale = [0, 1].map(|axis| f64::from(to[axis]) / f64::from(from[axis]));
-        let scaled =
-            |[x, y]: [f32; 2]| [(f64::from(x) * scale[0]).trunc() as f32, (f64::from(y) * scale[1]).trunc() as f32];
-        Self { faces: self.faces.iter().map(|face| face.map(scaled)).collect(), size: Some(to) }
+        let faces = self.faces.iter().map(|face| scaled_to_whole_pixels(face, from, to)).collect();
+        Self { faces, size: Some(to) }
     }
+}
+
+/// `face` from pictures of size `from` to size `to`, both `[width, height]`, cut down to whole pixels toward zero as
+/// upstream's `scale_landmarks` does: mask rows depend on it.
+pub fn scaled_to_whole_pixels(face: &Face, from: [u32; 2], to: [u32; 2]) -> Face {
+    let scale = [0, 1].map(|axis| f64::from(to[axis]) / f64::from(from[axis]));
+    face.map(|[x, y]| [(f64::from(x) * scale[0]).trunc() as f32, (f64::from(y) * scale[1]).trunc() as f32])
 }
 
 fn at(subject: &str, frame: usize, point: usize) -> String {

@@ -299,6 +299,11 @@ impl Gpu {
         self.check()
     }
 
+    /// The work of all dispatches recorded so far.
+    pub fn work(&self) -> Work {
+        self.recorder().total
+    }
+
     /// From now on every dispatch is timed on the device; an error where it has no timestamps.
     pub fn start_profile(&self) -> Result<()> {
         if !self.capabilities().timestamps {

@@ -72,6 +72,8 @@ pub(super) struct Recorder {
     /// Names of the operations recorded since the last look at `overflow`.
     operations: Vec<(&'static str, Option<std::sync::Arc<str>>)>,
     profiler: Option<Profiler>,
+    /// Of everything recorded so far.
+    pub total: Work,
 }
 
 struct Profiler {
@@ -111,6 +113,7 @@ impl Recorder {
             overflow,
             operations: Vec::new(),
             profiler: None,
+            total: Work::default(),
         }
     }
 
@@ -166,6 +169,8 @@ impl Recorder {
             self.pass = None;
         }
         self.recorded += 1;
+        self.total.flops += dispatch.work.flops;
+        self.total.bytes += dispatch.work.bytes;
         self.flops += dispatch.work.flops.max(dispatch.work.bytes);
         let timed_full = self.profiler.as_ref().is_some_and(|p| p.timed.len() >= TIMED);
         let uniforms_full = self.uniforms.len() >= self.limit.dispatches * UNIFORM_STRIDE;

@@ -176,6 +176,11 @@ impl AudioProjection {
         Ok(Self { linear: Linear::load(at, outputs, inputs)? })
     }
 
+    /// Channels of the vectors that it takes.
+    pub fn inputs(&self) -> usize {
+        self.linear.inputs()
+    }
+
     /// `pairs` `[frames, 2, channels]` → `[frames, outputs]`.
     pub fn forward(&self, pairs: &Tensor) -> Result<Tensor> {
         self.linear.forward(&pairs.mean_pairs()?)

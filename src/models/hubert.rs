@@ -22,7 +22,7 @@ impl Default for Config {
 }
 
 /// Names that published files carry and this network does not read.
-pub const UNUSED: &[&str] = &["masked_spec_embed", "lm_head"];
+pub const UNUSED: &[&str] = &["*.masked_spec_embed", "lm_head"];
 
 const NAMES: LayerNames = LayerNames {
     attention: "attention",
@@ -33,6 +33,7 @@ const NAMES: LayerNames = LayerNames {
 };
 
 pub struct Hubert {
+    features: FeatureExtractor,
     frontend: Frontend,
     layers: Vec<EncoderLayer>,
 }
@@ -51,11 +52,11 @@ impl Hubert {
         Ok(Self {
             frontend: Frontend {
                 norm: LayerNorm::load(&projection.at("layer_norm"), features.channels(), 1e-5)?,
-                projection: Linear::load(&projection.at("projection"), channels, features.channels())?,
-                features,
+                projection: Some(Linear::load(&projection.at("projection"), channels, features.channels())?),
                 position: PositionalConv::load(&encoder.at("pos_conv_embed.conv"), channels)?,
                 encoder_norm: LayerNorm::load(&encoder.at("layer_norm"), channels, 1e-5)?,
             },
+            features,
             layers: (0..layers)
                 .map(|i| EncoderLayer::load(&encoder.at(&format!("layers.{i}")), &NAMES, channels, config.heads))
                 .collect::<Result<_>>()?,
@@ -64,7 +65,7 @@ impl Hubert {
 
     /// Standardised `samples` `[n]` at 16 kHz → the last hidden state `[tokens, channels]`.
     pub fn forward(&self, samples: &Tensor, trace: &mut Trace) -> Result<Tensor> {
-        let mut h = self.frontend.forward(samples, trace)?;
+        let mut h = self.frontend.forward(&self.features.forward(samples)?, trace)?;
         trace.note("hidden_states.0", &h);
         for (index, layer) in self.layers.iter().enumerate() {
             h = layer.forward(&h, None)?;

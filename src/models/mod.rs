@@ -1,7 +1,10 @@
 //! Networks: one file each, reading like its paper.
 
+pub mod beats;
 pub mod clip_unet;
+pub mod fbank;
 pub mod hubert;
+pub mod relative;
 pub mod speech;
 pub mod unet;
 pub mod vae;

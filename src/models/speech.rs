@@ -1,10 +1,12 @@
-//! What HuBERT, wav2vec2 and WavLM share. Sources: wav2vec 2.0 (Baevski et al. 2020) sec. 2; HuBERT (Hsu et al. 2021).
+//! What HuBERT, wav2vec2, WavLM and BEATs share. Sources: wav2vec 2.0 (Baevski et al. 2020) sec. 2; HuBERT (Hsu et al. 2021).
 //!
-//! 16 kHz samples → one vector per 20 ms: `n` samples give `(n - 400) / 320 + 1`.
+//! For all but BEATs: 16 kHz samples → one vector per 20 ms: `n` samples give `(n - 400) / 320 + 1`.
 //!
 //! Traps: only the first convolution is normalised, each channel over the whole clip; the positional convolution is even, and
 //! its last output is dropped; layers normalise after their residuals.
 
+use super::relative::{Gate, GateInput};
+use crate::gpu::Elem;
 use crate::nn::{Conv2d, GroupNorm, LayerNorm, Linear, Loader, Trace};
 use crate::ops::{Activation, Attend, Bias, Rows, WeightShape};
 use crate::tensor::Tensor;
@@ -118,11 +120,18 @@ pub struct EncoderLayer {
     outer: Linear,
     final_norm: LayerNorm,
     heads: usize,
+    gate: Option<Gate>,
+    /// What a residual is multiplied by before a branch is added to it.
+    residual_scale: f32,
 }
 
 impl EncoderLayer {
     pub fn load(l: &Loader, names: &LayerNames, channels: usize, heads: usize) -> Result<Self> {
         let attention = l.at(names.attention);
+        if heads == 0 || !channels.is_multiple_of(heads) {
+            let subject = attention.weights().name("heads");
+            return Err(Problem::new(subject, format!("a divisor of {channels}"), heads.to_string()).weights());
+        }
         let square = |name: &str| Linear::load(&attention.at(name), channels, channels);
         let wide = l.dim(&format!("{}.weight", names.inner), 0, 4 * channels);
         Ok(Self {
@@ -135,13 +144,26 @@ impl EncoderLayer {
             outer: Linear::load(&l.at(names.outer), channels, wide)?,
             final_norm: LayerNorm::load(&l.at(names.final_norm), channels, EPS)?,
             heads,
+            gate: None,
+            residual_scale: 1.0,
         })
     }
 
-    /// `x` `[tokens, channels]` → the same shape; `bias` is added to the attention's scores.
-    pub fn forward(&self, x: &Tensor, bias: Option<Bias<'_>>) -> Result<Tensor> {
+    /// The bias is then weighed per query.
+    pub fn gated(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    pub fn residual_scale(self, residual_scale: f32) -> Self {
+        Self { residual_scale, ..self }
+    }
+
+    /// `x` `[tokens, channels]` → the same shape; `bias` `[heads, tokens, tokens]` is added to the attention's scores.
+    pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let head_dim = x.last_dim() / self.heads;
         let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
+        let gate = bias.map(|_| self.weigh(x, &q)).transpose()?;
+        let bias = bias.zip(gate.as_ref()).map(|(table, gate)| Bias { table, gate });
         let attended = Attend {
             q: Rows::of(&q)?,
             k: Rows::of(&k)?,
@@ -151,27 +173,49 @@ impl EncoderLayer {
             scale: (head_dim as f32).powf(-0.5),
             bias,
         };
-        let h = self.attention_norm.forward(&self.out.plus(&attended.run()?, x)?)?;
+        let h = self.attention_norm.forward(&self.around(x, &self.out, &attended.run()?)?)?;
         let inner = self.inner.activated(&h, Activation::Gelu)?;
-        self.final_norm.forward(&self.outer.plus(&inner, &h)?)
+        self.final_norm.forward(&self.around(&h, &self.outer, &inner)?)
+    }
+
+    /// The bias' weights `[1, heads, tokens]`: ones without a gate.
+    fn weigh(&self, x: &Tensor, q: &Tensor) -> Result<Tensor> {
+        match &self.gate {
+            Some(gate) if gate.input == GateInput::Queries => gate.forward(q),
+            Some(gate) => gate.forward(x),
+            None => {
+                let shape = [1, self.heads, x.len() / x.last_dim().max(1)];
+                Tensor::zeros(x.gpu(), &shape, Elem::F32)?.affine(1.0, 1.0)
+            }
+        }
+    }
+
+    /// `branch` of `h`, plus the residual `x`.
+    fn around(&self, x: &Tensor, branch: &Linear, h: &Tensor) -> Result<Tensor> {
+        if self.residual_scale == 1.0 {
+            return branch.plus(h, x);
+        }
+        branch.forward(h)?.add_scaled(1.0, x, self.residual_scale)
     }
 }
 
-/// Everything before the layers: features, their projection, the positional convolution and a norm.
+/// What lies between features and layers: a norm, a projection, the positional convolution and a norm.
 pub struct Frontend {
-    pub features: FeatureExtractor,
     pub norm: LayerNorm,
-    pub projection: Linear,
+    /// None where features are as wide as layers.
+    pub projection: Option<Linear>,
     pub position: PositionalConv,
     pub encoder_norm: LayerNorm,
 }
 
 impl Frontend {
-    /// `samples` `[n]` f32 → `[tokens, channels]`.
-    pub fn forward(&self, samples: &Tensor, trace: &mut Trace) -> Result<Tensor> {
-        let features = self.features.forward(samples)?;
-        trace.note("conv_features", &features);
-        let h = self.projection.forward(&self.norm.forward(&features)?)?;
+    /// `features` `[tokens, features]` → `[tokens, channels]`.
+    pub fn forward(&self, features: &Tensor, trace: &mut Trace) -> Result<Tensor> {
+        trace.note("conv_features", features);
+        let mut h = self.norm.forward(features)?;
+        if let Some(projection) = &self.projection {
+            h = projection.forward(&h)?;
+        }
         trace.note("feature_projection", &h);
         let position = self.position.forward(&h)?;
         trace.note("pos_conv_embed", &position);

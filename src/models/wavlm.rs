@@ -1,12 +1,10 @@
 //! WavLM Base+: speech to one vector per 20 ms, with a gated relative position bias.
 //! Source: WavLM (Chen et al. 2022) sec. 3.1; names of the authors' release.
-//!
-//! Traps: the bias table lies in layer 0 and serves all layers; the gate comes from a layer's INPUT, not from its queries.
 
+use super::relative::{Gate, GateInput, RelativeBias};
 use super::speech::{EncoderLayer, FeatureExtractor, Frontend, LayerNames, PositionalConv};
 use crate::Result;
 use crate::nn::{LayerNorm, Linear, Loader, Trace};
-use crate::ops::Bias;
 use crate::tensor::Tensor;
 
 /// What the shapes of the weights do not tell.
@@ -34,18 +32,10 @@ const NAMES: LayerNames = LayerNames {
 };
 
 pub struct WavLm {
+    features: FeatureExtractor,
     frontend: Frontend,
-    layers: Vec<(EncoderLayer, Gate)>,
-    /// `[buckets, heads]`.
-    table: Vec<f32>,
-    heads: usize,
-    config: Config,
-}
-
-/// Eight numbers of each head's 64 inputs, and a scale per head.
-struct Gate {
-    linear: Linear,
-    scale: Tensor,
+    bias: RelativeBias,
+    layers: Vec<EncoderLayer>,
 }
 
 impl WavLm {
@@ -56,73 +46,36 @@ impl WavLm {
         let encoder = l.at("encoder");
         let first = encoder.at("layers.0.self_attn");
         let heads = first.dim("grep_a", 1, 12);
-        let buckets = first.dim("relative_attention_bias.weight", 0, 320);
-        let head_dim = channels / heads;
         let layer = |index: usize| {
             let at = encoder.at(&format!("layers.{index}"));
-            let attention = at.at("self_attn");
-            let gate = Gate {
-                linear: Linear::load(&attention.at("grep_linear"), 8, head_dim)?,
-                scale: attention.tensor("grep_a", &[1, heads, 1, 1])?.reshape(&[heads])?,
-            };
-            Ok((EncoderLayer::load(&at, &NAMES, channels, heads)?, gate))
+            let layer = EncoderLayer::load(&at, &NAMES, channels, heads)?;
+            Ok(layer.gated(Gate::load(&at.at(NAMES.attention), GateInput::Layer, channels, heads)?))
         };
         let layers = super::count(&encoder, "layers", 12);
         Ok(Self {
             frontend: Frontend {
                 norm: LayerNorm::load(&l.at("layer_norm"), features.channels(), 1e-5)?,
-                projection: Linear::load(&l.at("post_extract_proj"), channels, features.channels())?,
-                features,
+                projection: Some(Linear::load(&l.at("post_extract_proj"), channels, features.channels())?),
                 position: PositionalConv::load(&encoder.at("pos_conv.0"), channels)?,
                 encoder_norm: LayerNorm::load(&encoder.at("layer_norm"), channels, 1e-5)?,
             },
+            features,
+            bias: RelativeBias::load(&first, heads, config.max_distance)?,
             layers: (0..layers).map(layer).collect::<Result<_>>()?,
-            table: first.weights().get("relative_attention_bias.weight", &[buckets, heads])?.to_f32()?,
-            heads,
-            config,
         })
     }
 
     /// Raw `samples` `[n]` at 16 kHz → the last layer's output `[tokens, channels]`.
     pub fn forward(&self, samples: &Tensor, trace: &mut Trace) -> Result<Tensor> {
-        let mut h = self.frontend.forward(samples, trace)?;
+        let mut h = self.frontend.forward(&self.features.forward(samples)?, trace)?;
         trace.note("layer_results.0_TBC", &h);
-        let [tokens, channels] = h.dims("speech tokens")?;
-        let bias = self.bias_by_distance(samples, tokens)?.relative_bias()?;
+        let [tokens, _] = h.dims("speech tokens")?;
+        let bias = self.bias.between(samples.gpu(), tokens)?;
         trace.note("position_bias_layer0", &bias);
-        for (index, (layer, gate)) in self.layers.iter().enumerate() {
-            let eight = gate.linear.forward(&h.reshape(&[tokens, self.heads, channels / self.heads])?)?;
-            let gate = eight.relative_gate(&gate.scale)?;
-            h = layer.forward(&h, Some(Bias { table: &bias, gate: &gate }))?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            h = layer.forward(&h, Some(&bias))?;
             trace.note(&format!("layer_results.{}_TBC", index + 1), &h);
         }
         Ok(h)
     }
-
-    /// The table's entries for each distance `k - q`: `[heads, 2 * tokens - 1]`.
-    fn bias_by_distance(&self, like: &Tensor, tokens: usize) -> Result<Tensor> {
-        let buckets = self.table.len() / self.heads.max(1);
-        let distances = 2 * tokens - 1;
-        let mut values = vec![0.0; self.heads * distances];
-        for at in 0..distances {
-            let row = bucket(at as i64 - (tokens as i64 - 1), buckets, self.config.max_distance);
-            for head in 0..self.heads {
-                values[head * distances + at] = self.table[row * self.heads + head];
-            }
-        }
-        Tensor::from_f32(like.gpu(), &[self.heads, distances], &values)
-    }
-}
-
-/// Half the buckets for keys behind the query; of each half, half by the exact distance, the rest by its logarithm.
-fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
-    let half = buckets / 2;
-    let exact = half / 2;
-    let behind = if distance > 0 { half } else { 0 };
-    let distance = distance.unsigned_abs() as usize;
-    if distance < exact {
-        return behind + distance;
-    }
-    let place = (distance as f64 / exact as f64).ln() / (max_distance as f64 / exact as f64).ln();
-    behind + (exact + (place * (half - exact) as f64) as usize).min(half - 1)
 }

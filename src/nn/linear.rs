@@ -33,6 +33,11 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// Channels of its input.
+    pub fn inputs(&self) -> usize {
+        self.weight.shape().group_channels
+    }
+
     /// `x` `[.., channels]` → `[.., columns]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.with(x, Epilogue::default())

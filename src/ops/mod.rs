@@ -3,6 +3,7 @@
 
 mod attention;
 mod composite;
+mod fbank;
 mod gemm;
 mod group_norm;
 mod layer_norm;
@@ -17,6 +18,7 @@ mod rgb;
 mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
+pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use mask::PixelBox;
 pub use resample::{Filter, Region};
@@ -36,6 +38,8 @@ pub const KERNELS: &[&Kernel] = &[
     &composite::COMPOSITE,
     &composite::FEATHER,
     &layout::CONCAT,
+    &fbank::FRAMES,
+    &fbank::POWER,
     &sampling::DENOISE,
     &sampling::STEP,
     &sampling::UPDATE,

@@ -20,6 +20,7 @@ enum Op {
     Blend = 6,
     AddRows = 7,
     Deviation = 8,
+    Log = 9,
 }
 
 #[repr(C)]
@@ -60,6 +61,11 @@ impl Tensor {
 
     pub fn clamp(&self, low: f32, high: f32) -> Result<Tensor> {
         self.pointwise(Op::Clamp, Operands { a: low, b: high, ..Default::default() }, self.elem())
+    }
+
+    /// ln(max(self, floor)), `floor` above 0.
+    pub fn log_above(&self, floor: f32) -> Result<Tensor> {
+        self.pointwise(Op::Log, Operands { a: floor, ..Default::default() }, self.elem())
     }
 
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {

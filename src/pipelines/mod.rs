@@ -3,9 +3,16 @@
 pub mod audio;
 pub mod emotion;
 pub mod floats;
+mod frames;
+mod job;
 pub mod lipsync;
 mod region;
 pub mod resume;
 pub mod segments;
 pub mod stage;
+mod two_stage;
 pub mod weights;
+
+pub use frames::Frames;
+pub use job::{Cancel, Phase, Progress};
+pub use two_stage::Sampling;

@@ -2,7 +2,7 @@
 
 use super::segments::Parity;
 use crate::Result;
-use crate::face::landmarks::{Face, Landmarks};
+use crate::face::landmarks::{Face, Landmarks, scaled_to_whole_pixels};
 use crate::ops::Region;
 
 /// The crop's side over the larger side of the landmarks' box: the forehead and some of the neck are in it, as in the
@@ -16,6 +16,8 @@ pub struct Regions {
     landmarks: Landmarks,
     rule: Rule,
     side: usize,
+    /// Upstream's second scaling of the landmarks, from the picture's size to the crop's, cut to whole pixels.
+    rescaled: Option<[u32; 2]>,
 }
 
 enum Rule {
@@ -45,7 +47,8 @@ impl Regions {
                 Rule::Follow { size: MARGIN * sizes.fold(1.0, f64::max) }
             }
         };
-        Ok(Self { landmarks: landmarks.clone(), rule, side })
+        let rescaled = (parity == Parity::Upstream).then_some([width, height]);
+        Ok(Self { landmarks: landmarks.clone(), rule, side, rescaled })
     }
 
     /// The crop of source frame `frame`, in its pixels.
@@ -70,9 +73,13 @@ impl Regions {
     pub fn face_in_crop(&self, frame: usize) -> Face {
         let region = self.at(frame);
         let scale = [self.side as f64 / region.width, self.side as f64 / region.height];
-        self.landmarks.face(frame).map(|[x, y]| {
+        let face = self.landmarks.face(frame).map(|[x, y]| {
             [((f64::from(x) - region.left) * scale[0]) as f32, ((f64::from(y) - region.top) * scale[1]) as f32]
-        })
+        });
+        match self.rescaled {
+            Some(size) => scaled_to_whole_pixels(&face, size, [self.side as u32; 2]),
+            None => face,
+        }
     }
 }
 

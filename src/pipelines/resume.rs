@@ -1,5 +1,5 @@
-//! The work folder of a job, `OUT.viseme/`: what the job is, how many of its chunks are finished, and the files that the
-//! rest of it needs. A run that was cut off finds there where to go on; success removes it.
+//! The work folder of a job, `OUT.viseme/`: what the job is, and what of it is finished, a file for each part. A run that
+//! was cut off finds there where to go on; success removes it.
 //!
 //! Every file appears under its name complete or not at all: it is written beside it, flushed to the disk and renamed.
 
@@ -25,7 +25,6 @@ pub type Identity = BTreeMap<String, String>;
 #[derive(Debug)]
 pub struct WorkFolder {
     dir: PathBuf,
-    manifest: Manifest,
     lock: File,
 }
 
@@ -33,7 +32,6 @@ pub struct WorkFolder {
 struct Manifest {
     version: u32,
     identity: Identity,
-    finished_chunks: usize,
 }
 
 impl WorkFolder {
@@ -54,48 +52,22 @@ impl WorkFolder {
         fs::create_dir_all(&dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
         let lock = lock(&dir)?;
 
-        let manifest = match fs::read(dir.join(MANIFEST)) {
-            Ok(bytes) => {
-                let manifest = parse(&dir, &bytes)?;
-                refuse_other_job(&dir, &manifest.identity, &identity)?;
-                manifest
-            }
+        match fs::read(dir.join(MANIFEST)) {
+            Ok(bytes) => refuse_other_job(&dir, &parse(&dir, &bytes)?.identity, &identity)?,
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                let manifest = Manifest { version: VERSION, identity, finished_chunks: 0 };
-                write_manifest(&dir, &manifest)?;
-                manifest
+                write_manifest(&dir, &Manifest { version: VERSION, identity })?;
             }
             Err(source) => return Err(Error::Read { path: dir.join(MANIFEST), source }),
-        };
-        Ok(Self { dir, manifest, lock })
+        }
+        Ok(Self { dir, lock })
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Chunks with numbers below this one are finished.
-    pub fn finished_chunks(&self) -> usize {
-        self.manifest.finished_chunks
-    }
-
-    /// Says that chunk `index` is finished; what the next one needs must be stored by then. Errors: `index` is not the next.
-    pub fn finish_chunk(&mut self, index: usize) -> Result<()> {
-        let next = self.manifest.finished_chunks;
-        if index != next {
-            return Err(
-                Problem::new(name(&self.dir), format!("chunk {next} to finish next"), index.to_string()).usage()
-            );
-        }
-        let manifest =
-            Manifest { version: VERSION, identity: self.manifest.identity.clone(), finished_chunks: next + 1 };
-        write_manifest(&self.dir, &manifest)?;
-        self.manifest = manifest;
-        Ok(())
-    }
-
-    /// Where the file `name` lies, for programs that write it themselves. Errors: `name` is not a plain file name, or taken.
-    pub fn path(&self, file: &str) -> Result<PathBuf> {
+    /// Where `file` lies. Errors: it is not a plain file name, or taken.
+    fn path(&self, file: &str) -> Result<PathBuf> {
         let is_plain = !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', ':']);
         let is_taken = [MANIFEST, LOCK].contains(&file) || file.ends_with(PARTIAL);
         if !is_plain || is_taken {
@@ -108,7 +80,7 @@ impl WorkFolder {
         Ok(self.path(file)?.is_file())
     }
 
-    /// Writes the file `name`, in place of an older one.
+    /// Writes `file`, in place of an older one.
     pub fn store(&self, file: &str, bytes: &[u8]) -> Result<()> {
         write_whole(&self.path(file)?, bytes)
     }
@@ -116,15 +88,6 @@ impl WorkFolder {
     pub fn load(&self, file: &str) -> Result<Vec<u8>> {
         let path = self.path(file)?;
         fs::read(&path).map_err(|source| Error::Read { path, source })
-    }
-
-    /// Removes the file `name`, if it is there.
-    pub fn discard(&self, file: &str) -> Result<()> {
-        let path = self.path(file)?;
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::Write { path, source: e }),
-            _ => Ok(()),
-        }
     }
 
     /// Removes the folder: the job is done.

@@ -445,7 +445,8 @@ pub struct AudioPiece {
 }
 
 impl AudioPiece {
-    fn whole(samples: Range<usize>) -> Self {
+    /// All of `samples`, for HuBERT, WavLM or wav2vec2.
+    pub fn whole(samples: Range<usize>) -> Self {
         let kept = 0..audio_vectors(samples.len());
         Self { samples, kept }
     }
@@ -479,9 +480,56 @@ pub fn upstream_splits(total: usize, unit: usize) -> Vec<Range<usize>> {
     (0..pieces).map(|i| i * base..if i + 1 == pieces { total } else { (i + 1) * base }).collect()
 }
 
+/// How BEATs cuts audio: into steps of whole patches, each of which sees a little of the next and becomes several vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// Samples from one to the next: 2560 as published.
+    pub samples: usize,
+    /// Samples that one sees beyond those.
+    pub overlap: usize,
+    /// Vectors that one becomes.
+    pub vectors: usize,
+}
+
+impl Steps {
+    /// How many lie wholly within `samples`.
+    pub const fn within(&self, samples: usize) -> usize {
+        samples.saturating_sub(self.overlap) / self.samples
+    }
+}
+
+/// Pieces of `samples` of audio for BEATs: one up to 40 s, else 20 s each, seen with 8 steps (1.28 s, what the positional
+/// convolution reaches) on either side. They begin where steps of the whole clip do and end with them, so that each step
+/// sees the same samples as in one piece, and keep every vector once. The samples behind the last whole step count nowhere.
+pub fn step_pieces(samples: usize, steps: Steps) -> impl Iterator<Item = AudioPiece> {
+    const WHOLE: usize = 40 * 16_000;
+    const PIECE: usize = 20 * 16_000;
+    const CONTEXT: usize = 8;
+    let all = steps.within(samples);
+    let piece = if samples <= WHOLE { all.max(1) } else { (PIECE / steps.samples).max(1) };
+    (0..all).step_by(piece).map(move |start| {
+        let end = (start + piece).min(all);
+        let (seen_start, seen_end) = (start.saturating_sub(CONTEXT), (end + CONTEXT).min(all));
+        AudioPiece {
+            samples: seen_start * steps.samples..seen_end * steps.samples + steps.overlap,
+            kept: (start - seen_start) * steps.vectors..(end - seen_start) * steps.vectors,
+        }
+    })
+}
+
 /// Upstream's pieces for HuBERT: 20 s units counted in samples. Each cut loses a vector or half a frame.
 pub fn upstream_hubert_pieces(frames: usize) -> Vec<AudioPiece> {
-    upstream_splits(frames * FRAME_SAMPLES, 20 * 16_000).into_iter().map(AudioPiece::whole).collect()
+    upstream_sample_pieces(frames, 20 * 16_000)
+}
+
+/// Upstream's pieces for wav2vec2: 1000 s units counted in samples.
+pub fn upstream_wav2vec2_pieces(frames: usize) -> Vec<AudioPiece> {
+    upstream_sample_pieces(frames, 1000 * 16_000)
+}
+
+/// Upstream's pieces in units of `unit` samples.
+pub fn upstream_sample_pieces(frames: usize, unit: usize) -> Vec<AudioPiece> {
+    upstream_splits(frames * FRAME_SAMPLES, unit).into_iter().map(AudioPiece::whole).collect()
 }
 
 /// Upstream's pieces for WavLM: units of 500 frames, of the audio padded to an even number of frames. The vectors of each
@@ -491,7 +539,7 @@ pub fn upstream_wavlm_pieces(frames: usize) -> Vec<AudioPiece> {
     upstream_splits(frames.next_multiple_of(2), 500).into_iter().map(scale).collect()
 }
 
-/// The vector for place `slot` when `vectors` are stretched to `slots` by nearest neighbour, as WavLM's are.
+/// The vector for place `slot` when `vectors` are stretched to `slots` by nearest neighbour, as WavLM's and BEATs' are.
 pub const fn stretched_vector(slot: usize, slots: usize, vectors: usize) -> usize {
     slot * vectors / slots
 }

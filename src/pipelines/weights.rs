@@ -61,8 +61,6 @@ pub struct WeightSet {
     weights: BTreeMap<Role, Weights>,
     /// What identifies each file, for a job's identity.
     pub origins: BTreeMap<&'static str, String>,
-    head_dim: Option<usize>,
-    hubert_heads: Option<usize>,
     pub is_demo: bool,
 }
 
@@ -101,13 +99,7 @@ impl WeightSet {
         if !problems.is_empty() {
             return Err(Error::Weights(problems));
         }
-        let mut set = Self {
-            weights: BTreeMap::new(),
-            origins: BTreeMap::new(),
-            head_dim: None,
-            hubert_heads: None,
-            is_demo: false,
-        };
+        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), is_demo: false };
         for (role, path) in paths {
             set.origins.insert(role.name(), super::resume::file_identity(&path)?);
             set.weights.insert(role, Weights::open(&path)?);
@@ -118,21 +110,23 @@ impl WeightSet {
     /// Small networks of the published structure, a tenth as wide, with random weights by formula: they show that everything
     /// runs, not what the published weights would do.
     pub fn demo() -> Result<Self> {
-        let text = include_str!("../../weights/demo/shapes.json");
-        let wrong = |what: String| Problem::new("weights/demo/shapes.json", "shapes by role and name", what).weights();
+        let set = Self::by_formula("weights/demo/shapes.json", include_str!("../../weights/demo/shapes.json"))?;
+        Ok(Self { is_demo: true, ..set })
+    }
+
+    /// Random weights by formula for the shapes in the JSON `text`: `{ROLE: {TENSOR: SHAPE}}`, beside it `{"config": {ROLE:
+    /// CONFIG}}` for what shapes do not tell. `subject` names it in errors.
+    pub fn by_formula(subject: &str, text: &str) -> Result<Self> {
+        let wrong = |what: String| Problem::new(subject, "shapes by role and name", what).weights();
         let document: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        let mut set = Self {
-            weights: BTreeMap::new(),
-            origins: BTreeMap::new(),
-            head_dim: Some(16),
-            hubert_heads: Some(12),
-            is_demo: true,
-        };
+        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), is_demo: false };
         for (number, role) in Role::ALL.into_iter().enumerate() {
-            let tensors: BTreeMap<String, Vec<usize>> =
-                serde_json::from_value(document[role.name()].clone()).map_err(|e| wrong(e.to_string()))?;
-            set.weights.insert(role, Weights::from_source(FormulaSource::new(tensors, number as u64, false, 1.0)));
-            set.origins.insert(role.name(), "demo, random".to_string());
+            let tensors: BTreeMap<String, Vec<usize>> = serde_json::from_value(document[role.name()].clone())
+                .map_err(|e| wrong(format!("{}: {e}", role.name())))?;
+            let source = FormulaSource::new(tensors, number as u64, false, 1.0);
+            let source = source.with_config(&document["config"][role.name()]);
+            set.weights.insert(role, Weights::from_source(source));
+            set.origins.insert(role.name(), format!("by formula, shapes of {subject}"));
         }
         Ok(set)
     }
@@ -160,7 +154,7 @@ impl WeightSet {
         let evaluations = survey.clip_evaluations(options) as f64;
         let flops = share * (18.4e12 * evaluations + 4.2e12 * survey.inside_frames as f64);
         let bytes = |elem: Elem| elem.size() as f64;
-        let clips = if options.batched { options.guidance.branches().len() * options.windows_per_call } else { 1 };
+        let clips = if options.sampling.low_memory { 1 } else { 2 * options.guidance.branches().len() };
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
         let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
         Ok(Estimate {
@@ -174,16 +168,16 @@ impl WeightSet {
         self.weights.get(&role).ok_or_else(|| Problem::new(role.name(), "weights", "none").weights())
     }
 
-    /// An integer of the configuration that a file carries, or the demo's.
-    fn setting(&self, role: Role, key: &str, demo: Option<usize>) -> Result<Option<usize>> {
+    /// An integer of the configuration that a file carries.
+    fn setting(&self, role: Role, key: &str) -> Result<Option<usize>> {
         let config: Option<Value> = self.of(role)?.metadata("config").and_then(|text| serde_json::from_str(text).ok());
-        Ok(demo.or_else(|| config.and_then(|config| config[key].as_u64()).map(|v| v as usize)))
+        Ok(config.and_then(|config| config[key].as_u64()).map(|v| v as usize))
     }
 
     /// The UNet and audio projection of a stage.
     pub fn stage(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<(ClipUnet, AudioProjection)> {
         let default = unet::Config::default();
-        let head_dim = self.setting(role, "num_head_channels", self.head_dim)?.unwrap_or(default.head_dim);
+        let head_dim = self.setting(role, "num_head_channels")?.unwrap_or(default.head_dim);
         self.of(role)?.checked(clip_unet::UNUSED, storage.strict, |w| {
             let unet = ClipUnet::load(
                 &Loader::new(gpu, &w.at("model"), storage.weights),
@@ -212,7 +206,7 @@ impl WeightSet {
 
     pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {
         let default = hubert::Config::default();
-        let heads = self.setting(Role::Hubert, "num_attention_heads", self.hubert_heads)?.unwrap_or(default.heads);
+        let heads = self.setting(Role::Hubert, "num_attention_heads")?.unwrap_or(default.heads);
         self.of(Role::Hubert)?.checked(hubert::UNUSED, storage.strict, |w| {
             Hubert::load(&Loader::new(gpu, w, storage.vae_weights()), hubert::Config { heads })
         })
@@ -220,7 +214,7 @@ impl WeightSet {
 
     pub fn wavlm(&self, gpu: &Gpu, storage: Storage) -> Result<WavLm> {
         let default = wavlm::Config::default();
-        let max_distance = self.setting(Role::WavLm, "max_distance", None)?.unwrap_or(default.max_distance);
+        let max_distance = self.setting(Role::WavLm, "max_distance")?.unwrap_or(default.max_distance);
         self.of(Role::WavLm)?.checked(wavlm::UNUSED, storage.strict, |w| {
             WavLm::load(&Loader::new(gpu, w, storage.vae_weights()), wavlm::Config { max_distance })
         })

@@ -67,11 +67,7 @@ impl Golden {
         }
         let tensors = Safetensors::open(path)?;
         let case = tensors.metadata("case").ok_or_else(|| missing("case"))?.to_owned();
-        let config = match tensors.metadata("config") {
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| Problem::new(format!("{subject}: config"), "JSON", error.to_string()).input())?,
-            None => Value::Null,
-        };
+        let config = config_of(&tensors, path)?;
         let mut golden = Self {
             path: path.to_owned(),
             case,
@@ -183,13 +179,25 @@ impl Golden {
 
     /// The weights in the file that `config.weights_files` names for `role`.
     pub fn weights_for(&self, role: &str) -> Result<Weights> {
-        match self.config["weights_files"][role].as_str() {
-            Some(file) => Ok(Weights::from_shared(self.weights_of(file)?)),
-            None => {
-                let found = self.config["weights_files"].to_string();
-                Err(Problem::new("config.weights_files", format!("a file for {role}"), found).input())
-            }
-        }
+        Ok(Weights::from_shared(self.weights_of(self.file_for(role)?)?))
+    }
+
+    /// The network's own configuration in that file: what a golden file has as `config.config`, any other as `config`.
+    pub fn network_config_for(&self, role: &str) -> Result<Value> {
+        let path = self.beside(self.file_for(role)?)?;
+        let tensors = Safetensors::open(&path)?;
+        let mut config = config_of(&tensors, &path)?;
+        Ok(match tensors.metadata("case") {
+            Some(_) => config["config"].take(),
+            None => config,
+        })
+    }
+
+    fn file_for(&self, role: &str) -> Result<&str> {
+        let files = &self.config["weights_files"];
+        files[role].as_str().ok_or_else(|| {
+            Problem::new("config.weights_files", format!("a file for {role}"), files.to_string()).input()
+        })
     }
 
     /// The weights of the golden file `file` beside this one, without those that it has from elsewhere in turn; a file
@@ -250,6 +258,16 @@ impl Array {
             _ => Err(Problem::new("a golden tensor", "i64", format!("another type, {:?}", self.shape)).input()),
         }
     }
+}
+
+/// The configuration in a file's metadata; null where there is none.
+fn config_of(tensors: &Safetensors, path: &Path) -> Result<Value> {
+    let parse = |text| {
+        serde_json::from_str(text).map_err(|error: serde_json::Error| {
+            Problem::new(format!("{}: config", path.display()), "JSON", error.to_string()).input()
+        })
+    };
+    tensors.metadata("config").map_or(Ok(Value::Null), parse)
 }
 
 /// `got` against `want`, which must be as long; sums in f64. `name` is for the message.

@@ -3,6 +3,7 @@
 mod blocks;
 mod checker;
 pub mod golden;
+mod keyface_audio;
 mod pixels;
 mod plans;
 mod sampling;
@@ -37,10 +38,14 @@ pub enum Case {
     KeyfaceSamplingKeyframes,
     KeyfaceSamplingInterpolation,
     KeyfaceIndices,
+    Wav2Vec2,
+    Beats,
+    Sinusoidal,
+    KeyfaceAudio,
 }
 
 impl Case {
-    const ALL: [(&'static str, Case); 17] = [
+    const ALL: [(&'static str, Case); 21] = [
         ("unet_keyframe", Case::UnetKeyframe),
         ("unet_interpolation", Case::UnetInterpolation),
         ("blocks", Case::Blocks),
@@ -58,6 +63,10 @@ impl Case {
         ("keyface_sampling_keyframes", Case::KeyfaceSamplingKeyframes),
         ("keyface_sampling_interpolation", Case::KeyfaceSamplingInterpolation),
         ("keyface_indices", Case::KeyfaceIndices),
+        ("wav2vec2", Case::Wav2Vec2),
+        ("beats", Case::Beats),
+        ("sinusoidal", Case::Sinusoidal),
+        ("keyface_audio", Case::KeyfaceAudio),
     ];
 
     /// The case of this name; None for one that this version does not know.
@@ -91,6 +100,10 @@ pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> 
         Case::Masks => pixels::check_masks(&mut checker)?,
         Case::ResizeU8 => pixels::check_resize(&mut checker)?,
         Case::PipelineIndices | Case::KeyfaceIndices => {}
+        Case::Wav2Vec2 => speech::check_wav2vec2(&mut checker)?,
+        Case::Beats => speech::check_beats(&mut checker)?,
+        Case::Sinusoidal => blocks::check_sinusoidal(&mut checker)?,
+        Case::KeyfaceAudio => keyface_audio::check(&mut checker)?,
     }
     Ok(checker.into_rows())
 }

@@ -26,12 +26,19 @@ pub struct FormulaSource {
     tensors: BTreeMap<String, Vec<usize>>,
     /// The name whose values a name takes.
     tied: BTreeMap<String, String>,
+    /// What a file would carry as its configuration.
+    config: Option<String>,
 }
 
 impl FormulaSource {
     /// `tensors` by name; `half` rounds to f16 and hands out f16; `gain` scales the matrices.
     pub fn new(tensors: BTreeMap<String, Vec<usize>>, seed: u64, half: bool, gain: f64) -> Self {
-        Self { seed, half, gain, tensors, tied: BTreeMap::new() }
+        Self { seed, half, gain, tensors, tied: BTreeMap::new(), config: None }
+    }
+
+    /// The same weights with `config` (JSON) in their metadata.
+    pub fn with_config(self, config: &Value) -> Self {
+        Self { config: Some(config.to_string()), ..self }
     }
 
     /// The source that a golden file's `config.weights` describes. Where it names a `tensors_file`, that file lies in one
@@ -83,6 +90,10 @@ impl Source for FormulaSource {
 
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
+    }
+
+    fn metadata(&self, key: &str) -> Option<&str> {
+        self.config.as_deref().filter(|_| key == "config")
     }
 
     fn read(&self, name: &str) -> Result<Cow<'_, [u8]>> {

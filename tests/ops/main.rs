@@ -2,6 +2,7 @@
 
 mod attention;
 mod composite;
+mod fbank;
 mod gemm;
 mod group_norm;
 mod layer_norm;

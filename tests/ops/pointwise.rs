@@ -16,11 +16,12 @@ fn one_operand() {
     let Some(gpu) = gpu() else { return };
     type Op = fn(&Tensor) -> viseme::Result<Tensor>;
     type Reference = fn(f64) -> f64;
-    let ops: [(&str, Op, Reference); 4] = [
+    let ops: [(&str, Op, Reference); 5] = [
         ("silu", |t| t.silu(), |v| v / (1.0 + (-v).exp())),
         ("gelu", |t| t.gelu(), gelu),
         ("affine", |t| t.affine(-1.5, 0.25), |v| -1.5 * v + 0.25),
         ("clamp", |t| t.clamp(-0.5, 1.0), |v| v.clamp(-0.5, 1.0)),
+        ("log", |t| t.log_above(0.125), |v| v.max(0.125).ln()),
     ];
     for (name, op, reference) in ops {
         for len in LENGTHS {

@@ -1,12 +1,12 @@
-"""HuBERT and WavLM of transformers under published names, and the pipeline around them: 25 fps pairs of 50 Hz vectors.
+"""HuBERT, wav2vec2 and WavLM of transformers under published names, and the pipeline around them: 25 fps pairs of 50 Hz vectors.
 
-Sources: HuBERT (Hsu et al. 2021), WavLM (Chen et al. 2022), the KeySync inference script.
+Sources: HuBERT (Hsu et al. 2021), wav2vec 2.0 (Baevski et al. 2020), WavLM (Chen et al. 2022), the inference scripts.
 """
 import re
 
 import numpy as np
 import torch
-from transformers import HubertConfig, HubertModel, WavLMConfig, WavLMModel
+from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
 RATE, FRAME = 16000, 640
 POS_CONV = "encoder.pos_conv_embed.conv."
@@ -34,6 +34,10 @@ def hubert_name(name):
     return dict(HUBERT_NAMES).get(name, name)
 
 
+def wav2vec2_name(name):
+    return "wav2vec2." + hubert_name(name)
+
+
 def wavlm_name(name):
     for pattern, published in WAVLM_NAMES:
         name = re.sub(pattern, published, name)
@@ -42,6 +46,10 @@ def wavlm_name(name):
 
 def hubert(config):
     return HubertModel(HubertConfig(**config, attn_implementation="eager")).eval()
+
+
+def wav2vec2(config):
+    return Wav2Vec2Model(Wav2Vec2Config(**config, attn_implementation="eager")).eval()
 
 
 def wavlm(config):
@@ -63,7 +71,11 @@ def load(model, name_of, weights):
 
 def synthetic(frames):
     """The waveform of the long cases, never stored."""
-    i = np.arange(frames * FRAME, dtype=np.int64)
+    return synthetic_samples(frames * FRAME)
+
+
+def synthetic_samples(count):
+    i = np.arange(count, dtype=np.int64)
     return torch.from_numpy(0.25 * (((i * i * 7919 + i * 104729 + 12345) % 65536) / 32768 - 1))
 
 
@@ -82,11 +94,24 @@ def standardise(x):
 
 def hubert_embeddings(model, waveform):
     """`waveform` [samples] -> [frames, 2, channels]: an odd count of vectors gets one zero vector behind."""
-    x = standardise(waveform)
-    v = torch.cat([model(p[None]).last_hidden_state[0] for p in x.split(splits(len(x), 20 * RATE))])
+    return pairs(model, standardise(waveform), 20 * RATE)
+
+
+def pairs(model, x, unit):
+    """HuBERT's or wav2vec2's vectors two by two, heard in pieces by the rule of `splits`."""
+    v = torch.cat([model(p[None]).last_hidden_state[0] for p in x.split(splits(len(x), unit))])
     if len(v) % 2:
         v = torch.cat([v, torch.zeros_like(v[:1])])
     return v.unflatten(0, (-1, 2))
+
+
+def to_whole_frames(x):
+    return torch.cat([x, x.new_zeros(-len(x) % FRAME)])
+
+
+def wav2vec2_embeddings(model, waveform, unit=1000 * RATE):
+    """`waveform` [samples], of any length -> [frames, 2, channels]: standardised first, then filled up to whole frames."""
+    return pairs(model, to_whole_frames(standardise(waveform)), unit)
 
 
 def wavlm_embeddings(model, waveform):

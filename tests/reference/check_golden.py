@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import audio
+import beats
 import golden
 import loops
 import masks
@@ -100,6 +101,45 @@ def encoder(file, build, name_of, embeddings, last):
         report(file, name, max(golden.rel_l2(e[::16], t[f"output.chunked_{name}.every16"]), golden.rel_l2(e[-3:], t[f"output.chunked_{name}.last3"])))
 
 
+def wav2vec2(file):
+    _, config, t, w = golden.read(folder / file)
+    model = audio.wav2vec2(config["config"])
+    audio.load(model, audio.wav2vec2_name, w)
+    embeddings = lambda waveform, **unit: audio.wav2vec2_embeddings(model, waveform, **unit)
+    x = audio.to_whole_frames(audio.standardise(t["input.waveform"]))[None]
+    report(file, "normalized_padded", golden.rel_l2(x, t["intermediate.normalized_padded"]))
+    report(file, "last_hidden_state", golden.rel_l2(model(x).last_hidden_state, t["output.last_hidden_state"]))
+    report(file, "pipeline_embeddings", golden.rel_l2(embeddings(t["input.waveform"]), t["output.pipeline_embeddings"]))
+    report(file, "chunked_6400", golden.rel_l2(embeddings(t["input.waveform"], unit=6400), t["output.chunked_6400"]))
+    for n in config["synthetic"]:
+        e = embeddings(audio.synthetic_samples(int(n)).float())
+        report(file, f"synth_{n}", golden.rel_l2(e[::4], t[f"output.synth_{n}.pipeline_embeddings_every4"]))
+    return lambda waveform: embeddings(waveform)
+
+
+def sounds(file):
+    _, config, t, w = golden.read(folder / file)
+    config = config["config"]
+    assert beats.shapes(config, config["predictor_class"]) == {k: tuple(v.shape) for k, v in w.items()}, "published names and shapes"
+    x, seen = beats.features(w, config, t["input.waveform"])
+    report(file, "fbank", golden.rel_l2(seen["fbank"], t["intermediate.fbank"][0]))
+    report(file, "features", golden.rel_l2(x, t["output.features"][0]))
+    report(file, "class_probs", golden.rel_l2(beats.class_probabilities(w, x), t["output.class_probs"][0]))
+    embeddings = lambda waveform: beats.embeddings(w, config, audio.to_whole_frames(waveform))
+    report(file, "wrapper_embeddings", golden.rel_l2(embeddings(t["input.waveform"]), t["output.wrapper_embeddings"][0]))
+    return embeddings
+
+
+def keyface_audio(file, of_wav2vec2, of_beats):
+    """The two encoders that KeySync does not have, and both of them behind each other."""
+    _, config, t, _ = golden.read(folder / file)
+    for name in config["clips"]:
+        a, b = of_wav2vec2(t[f"input.{name}.waveform"]), of_beats(t[f"input.{name}.waveform"])
+        report(file, f"{name}.wav2vec2", golden.rel_l2(a, t[f"intermediate.{name}.wav2vec2"]))
+        report(file, f"{name}.beats", golden.rel_l2(b, t[f"intermediate.{name}.beats"]))
+        report(file, f"{name}.audio_interpolation", golden.rel_l2(torch.cat([a, b[: len(a)]], -1), t[f"output.{name}.audio_interpolation"]))
+
+
 def exact(file):
     """Masks and resized frames, every value."""
     _, config, t, _ = golden.read(folder / file)
@@ -153,6 +193,7 @@ with torch.no_grad():
     vae("08c_vae_sgm.safetensors")
     encoder("09_hubert.safetensors", audio.hubert, audio.hubert_name, audio.hubert_embeddings, "last_hidden_state")
     encoder("10_wavlm.safetensors", audio.wavlm, audio.wavlm_name, audio.wavlm_embeddings, "features")
+    keyface_audio("27_keyface_audio.safetensors", wav2vec2("26_wav2vec2.safetensors"), sounds("11_beats.safetensors"))
     exact("07_masks.safetensors")
     exact("12_resize_u8.safetensors")
 sys.exit(max(worst) > BAR)

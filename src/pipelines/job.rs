@@ -1,0 +1,117 @@
+//! What every job has, whatever it makes: how far it is, how it is stopped, and what it keeps on disk.
+
+use super::floats::FloatFile;
+use crate::gpu::Gpu;
+use crate::media::Audio;
+use crate::tensor::Tensor;
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Speech to embeddings.
+    Listening,
+    Encoding,
+    Keyframes,
+    Interpolation,
+    Decoding,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    pub phase: Phase,
+    /// Units of work done and in all, about equally long each; over the whole job.
+    pub done: f64,
+    pub total: f64,
+    /// Step of the loop under way and how many it has; zeros elsewhere.
+    pub step: [usize; 2],
+}
+
+/// Stops a run between two steps, from any thread.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+pub(super) type Observer<'a> = Box<dyn FnMut(Progress) + 'a>;
+
+/// Counts the work of a run, tells it, and ends the run when it is cancelled.
+#[derive(Default)]
+pub(super) struct Reporter<'a> {
+    pub observer: Option<Observer<'a>>,
+    pub cancel: Cancel,
+    done: f64,
+    pub total: f64,
+}
+
+impl Reporter<'_> {
+    /// `units` more of the total are done.
+    pub fn advance(&mut self, phase: Phase, units: f64, step: [usize; 2]) -> Result<()> {
+        self.done = (self.done + units).min(self.total);
+        if let Some(observer) = &mut self.observer {
+            observer(Progress { phase, done: self.done, total: self.total, step });
+        }
+        self.cancel.check()
+    }
+}
+
+/// One embedding per 20 ms, two per frame, on disk.
+pub(super) struct Embeddings {
+    file: FloatFile,
+    width: usize,
+}
+
+impl Embeddings {
+    /// What `run` emits, vector by vector.
+    pub fn collect(name: &str, cancel: &Cancel, run: impl FnOnce(Emit<'_>) -> Result<()>) -> Result<Self> {
+        let mut file = FloatFile::temporary(name)?;
+        let mut width = 0;
+        run(&mut |vector| {
+            width = vector.len();
+            cancel.check()?;
+            file.append(vector)
+        })?;
+        Ok(Self { file, width })
+    }
+
+    /// The pairs of `frames`, `[frames, 2, width]`.
+    pub fn pairs(&self, gpu: &Gpu, frames: &[usize]) -> Result<Tensor> {
+        let mut values = Vec::with_capacity(frames.len() * 2 * self.width);
+        for &frame in frames {
+            values.extend(self.file.read(2 * frame * self.width..2 * (frame + 1) * self.width)?);
+        }
+        Tensor::from_f32(gpu, &[frames.len(), 2, self.width], &values)
+    }
+}
+
+pub(super) type Emit<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
+
+/// All samples at 16 kHz, on disk.
+pub(super) fn read_samples(audio: &Audio, cancel: &Cancel) -> Result<FloatFile> {
+    let mut file = FloatFile::temporary("samples")?;
+    for block in audio.blocks()? {
+        file.append(&block?)?;
+        cancel.check()?;
+    }
+    Ok(file)
+}
+
+/// How many samples at 16 kHz there are.
+pub(super) fn count_samples(audio: &Audio, cancel: &Cancel) -> Result<usize> {
+    let mut samples = 0;
+    for block in audio.blocks()? {
+        samples += block?.len();
+        cancel.check()?;
+    }
+    Ok(samples)
+}

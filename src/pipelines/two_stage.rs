@@ -1,0 +1,381 @@
+//! The two stages that KeySync and KeyFace share: keyframes 13 frames apart, then the windows between them, chunk by chunk,
+//! decoded frame by frame. What differs between the two is behind [`System`].
+//! Sources: KeyFace (arXiv 2503.01715) sec. 3; KeySync (arXiv 2505.00497) sec. 3.
+
+use super::job::{Embeddings, Phase, Reporter};
+use super::resume::WorkFolder;
+use super::segments::{Plan, Window};
+use super::stage::{Conditions, StageNetworks, with_keyframes};
+use crate::diffusion::schedule::{ays, initial_scale};
+use crate::diffusion::{Branch, Denoiser, Guidance, Sampler};
+use crate::gpu::{Elem, Gpu};
+use crate::media::Frame;
+use crate::models::clip_unet::{AudioProjection, ClipUnet};
+use crate::models::vae::{Decoder, LATENT_SCALE};
+use crate::nn::Trace;
+use crate::ops::{Inpaint, Rgb8};
+use crate::tensor::Tensor;
+use crate::{Error, Problem, Result};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Streams of noise that never meet (DESIGN.md, randomness).
+pub(super) const KEYFRAME_NOISE: u32 = 1;
+pub(super) const INTERPOLATION_NOISE: u32 = 2;
+pub(super) const POSTERIOR_NOISE: u32 = 3;
+
+/// A unit of progress is one evaluation of a UNet on one clip; encoding or decoding a frame counts this much of it.
+pub(super) const CODING_UNITS: f64 = 0.15;
+
+/// Windows that are interpolated in one evaluation, as published.
+const WINDOWS_PER_CALL: usize = 2;
+
+/// How the diffusion loops run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Evaluations of the network in each loop.
+    pub steps: usize,
+    pub seed: u64,
+    /// Guidance branches and windows one after another: slower, in a sixth of the memory, with the same result. It happens by
+    /// itself, and is said, once memory does not suffice for more.
+    pub low_memory: bool,
+}
+
+impl Default for Sampling {
+    /// As published.
+    fn default() -> Self {
+        Self { steps: 11, seed: 23, low_memory: false }
+    }
+}
+
+/// Clean latents and mask of one frame, `[1, height, width, 4]` and `[1, height, width, 1]`.
+#[derive(Clone)]
+pub(super) struct Clean {
+    pub latent: Tensor,
+    pub mask: Tensor,
+}
+
+/// What a published system puts into the two stages and makes of their pictures. Frames are counted at 25 a second.
+pub(super) trait System {
+    /// Scaled latents that keyframes are conditioned on, `[1, height, width, 4]`.
+    fn identity(&mut self, reporter: &mut Reporter<'_>) -> Result<Tensor>;
+
+    /// What of a frame is to be kept; None where everything is generated.
+    fn clean(&mut self, frame: usize, reporter: &mut Reporter<'_>) -> Result<Option<Clean>>;
+
+    /// Output frame `output`, whose picture is that of frame `inside`.
+    fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame>;
+}
+
+/// One network with what it hears.
+pub(super) struct Stage {
+    pub unet: ClipUnet,
+    pub projection: AudioProjection,
+    pub embeddings: Embeddings,
+    pub guidance: Guidance,
+    pub phase: Phase,
+    pub noise: u32,
+}
+
+/// Latents of one frame; pictures of several are averaged.
+type FrameLatents = Vec<Tensor>;
+
+/// Makes the frames of a plan, in order.
+pub(super) struct TwoStage {
+    pub gpu: Gpu,
+    pub plan: Plan,
+    pub sampling: Sampling,
+    pub keyframes: Stage,
+    pub interpolation: Stage,
+    pub decoder: Decoder,
+    /// Height and width of the latents.
+    pub latent: [usize; 2],
+    pub work: Option<WorkFolder>,
+    pub state: State,
+}
+
+/// How far a [`TwoStage`] is.
+#[derive(Default)]
+pub(super) struct State {
+    next_chunk: usize,
+    /// The last keyframe of the chunk before.
+    carry: Option<Tensor>,
+    /// Finished latents that are not decoded yet, from frame `decoded` on.
+    pending: VecDeque<FrameLatents>,
+    decoded: usize,
+    /// The last frame that was decoded.
+    current: Option<(usize, Rgb8)>,
+}
+
+impl TwoStage {
+    /// All work there is, in units of progress; `frames` are encoded beside it.
+    pub fn units(&self, frames: usize) -> f64 {
+        let clips = |stage: &Stage, clips: usize| self.clip_units(stage, clips);
+        let coding = CODING_UNITS * (frames + self.plan.output_frames()) as f64;
+        clips(&self.keyframes, self.plan.batch_count()) + clips(&self.interpolation, self.plan.window_count()) + coding
+    }
+
+    fn clip_units(&self, stage: &Stage, clips: usize) -> f64 {
+        (clips * self.sampling.steps * stage.guidance.branches().len()) as f64
+    }
+
+    /// The picture of frame `inside`; frames are asked for in order.
+    pub fn picture(&mut self, inside: usize, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<Rgb8> {
+        if let Some((index, picture)) = &self.state.current
+            && *index == inside
+        {
+            return Ok(picture.clone());
+        }
+        loop {
+            while self.state.pending.is_empty() {
+                self.make_chunk(system, reporter)?;
+            }
+            let Some(latents) = self.state.pending.pop_front() else { continue };
+            let index = self.state.decoded;
+            self.state.decoded += 1;
+            reporter.advance(Phase::Decoding, CODING_UNITS, [0, 0])?;
+            if index == inside {
+                let picture = self.decode(&latents)?;
+                self.state.current = Some((inside, picture.clone()));
+                return Ok(picture);
+            }
+        }
+    }
+
+    fn decode(&self, latents: &[Tensor]) -> Result<Rgb8> {
+        let decode = |latent: &Tensor| {
+            self.decoder.forward(&latent.affine(1.0 / LATENT_SCALE, 0.0)?, &mut Trace::off())?.clamp(-1.0, 1.0)
+        };
+        let Some((first, rest)) = latents.split_first() else {
+            return Err(Problem::new("frame", "latents", "none").shape());
+        };
+        let mut picture = decode(first)?;
+        for (index, latent) in rest.iter().enumerate() {
+            let share = 1.0 / (index + 2) as f32;
+            picture = picture.add_scaled(1.0 - share, &decode(latent)?, share)?;
+        }
+        Rgb8::from_tensor(&picture)
+    }
+
+    /// Keyframes of the next chunk, then the windows between them; what lies in the work folder is taken from there.
+    fn make_chunk(&mut self, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<()> {
+        let index = self.state.next_chunk;
+        if index >= self.plan.chunk_count() {
+            return Err(Problem::new("plan", format!("chunk {index}"), "its end").input());
+        }
+        let chunk = self.plan.chunk(index);
+        let mut clean = BTreeMap::new();
+        let mut keyframes: BTreeMap<usize, Tensor> = BTreeMap::new();
+        if let (Some(slot), Some(latent)) = (chunk.carried, &self.state.carry) {
+            keyframes.insert(slot, latent.clone());
+        }
+        for batch in &chunk.batches {
+            let Some(first) = batch.first() else { continue };
+            let frames: Vec<usize> = batch.iter().map(|slot| slot.frame).collect();
+            let name = format!("keyframes{}.latents", first.index);
+            let stage: fn(&Self) -> &Stage = |stages| &stages.keyframes;
+            let latents = match self.stored(&name, stage, frames.len(), reporter)? {
+                Some(latents) => latents,
+                None => {
+                    let clip = Clip { frames, reference: system.identity(reporter)?, noise_start: first.index };
+                    let latents = self.clips(stage, &[clip], &mut clean, system, reporter)?.remove(0);
+                    self.store(&name, &latents)?;
+                    latents
+                }
+            };
+            for (row, slot) in batch.iter().enumerate() {
+                keyframes.insert(slot.index, latents.narrow_rows(row, 1)?);
+            }
+        }
+        let keyframe = |slot: usize| {
+            let missing = || Problem::new("plan", format!("keyframe {slot}"), "none at hand").input();
+            keyframes.get(&slot).cloned().ok_or_else(missing)
+        };
+
+        for together in chunk.windows.chunks(WINDOWS_PER_CALL) {
+            self.make_windows(together, &keyframe, &mut clean, system, reporter)?;
+        }
+        let last = chunk.last_slot().ok_or_else(|| Problem::new("plan", "a keyframe", "none").input())?;
+        self.state.carry = Some(keyframe(last)?);
+        self.state.next_chunk += 1;
+        Ok(())
+    }
+
+    /// Queues the latents of `windows`, sampled together those that are not stored.
+    fn make_windows(
+        &mut self,
+        windows: &[Window],
+        keyframe: &dyn Fn(usize) -> Result<Tensor>,
+        clean: &mut BTreeMap<usize, Clean>,
+        system: &mut dyn System,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<()> {
+        let stage: fn(&Self) -> &Stage = |stages| &stages.interpolation;
+        let name = |window: &Window| format!("window{}.latents", window.index);
+        let mut stored = Vec::new();
+        for window in windows {
+            stored.push(self.stored(&name(window), stage, window.frames.len(), reporter)?);
+        }
+        let mut clips = Vec::new();
+        for (window, _) in windows.iter().zip(&stored).filter(|(_, stored)| stored.is_none()) {
+            let [first, last] = window.keyframes;
+            clips.push(Clip {
+                frames: window.frames.clone().map(|frame| self.plan.source(frame)).collect(),
+                reference: Tensor::concat_channels(&[&keyframe(first)?, &keyframe(last)?])?,
+                noise_start: window.index * window.frames.len(),
+            });
+        }
+        let sampled = if clips.is_empty() { Vec::new() } else { self.clips(stage, &clips, clean, system, reporter)? };
+        let missing = windows.iter().zip(&mut stored).filter(|(_, stored)| stored.is_none());
+        for ((window, stored), latents) in missing.zip(sampled) {
+            self.store(&name(window), &latents)?;
+            *stored = Some(latents);
+        }
+        for (window, latents) in windows.iter().zip(stored.into_iter().flatten()) {
+            let ends = [keyframe(window.keyframes[0])?, keyframe(window.keyframes[1])?];
+            let [frames, height, width, channels] = latents.dims("window")?;
+            let clip = latents.reshape(&[1, frames, height, width, channels])?;
+            let latents = with_keyframes(&clip, &ends)?.reshape(latents.shape())?;
+            for row in 0..window.output.len() {
+                self.state.pending.push_back(vec![latents.narrow_rows(row, 1)?]);
+            }
+        }
+        Ok(())
+    }
+
+    /// A clip of `frames` frames that an earlier run left in the work folder.
+    fn stored(
+        &self,
+        name: &str,
+        stage: fn(&Self) -> &Stage,
+        frames: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Option<Tensor>> {
+        let Some(work) = &self.work else { return Ok(None) };
+        if !work.contains(name)? {
+            return Ok(None);
+        }
+        let bytes = work.load(name)?;
+        let [height, width] = self.latent;
+        let shape = [frames, height, width, 4];
+        let expected = 4 * shape.iter().product::<usize>();
+        if bytes.len() != expected {
+            let found = format!("{} bytes", bytes.len());
+            return Err(Problem::new(format!("{name} in the work folder"), format!("{expected} bytes"), found)
+                .remedy("remove the work folder and start again")
+                .input());
+        }
+        let stage = stage(self);
+        reporter.advance(stage.phase, self.clip_units(stage, 1), [0, 0])?;
+        Ok(Some(Tensor::from_bytes(&self.gpu, &shape, Elem::F32, &bytes)?))
+    }
+
+    fn store(&self, name: &str, latents: &Tensor) -> Result<()> {
+        match &self.work {
+            Some(work) => work.store(name, &latents.to_bytes()?),
+            None => Ok(()),
+        }
+    }
+
+    /// The loop of one stage for `clips`, together where memory suffices: `[frames, height, width, 4]` for each. `clean`
+    /// gathers what is kept of the frames that they see.
+    fn clips(
+        &mut self,
+        stage: fn(&Self) -> &Stage,
+        clips: &[Clip],
+        clean: &mut BTreeMap<usize, Clean>,
+        system: &mut dyn System,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Vec<Tensor>> {
+        for &frame in clips.iter().flat_map(|clip| &clip.frames) {
+            if !clean.contains_key(&frame)
+                && let Some(kept) = system.clean(frame, reporter)?
+            {
+                clean.insert(frame, kept);
+            }
+        }
+        if !self.sampling.low_memory {
+            match self.run(stage(self), clips, clean, reporter) {
+                Err(error @ Error::OutOfMemory { .. }) => {
+                    tracing::warn!("{error}; going on with one clip and one guidance branch at a time");
+                    self.sampling.low_memory = true;
+                    self.gpu.trim()?;
+                }
+                other => return other,
+            }
+        }
+        let mut sampled = Vec::with_capacity(clips.len());
+        for clip in clips {
+            sampled.extend(self.run(stage(self), std::slice::from_ref(clip), clean, reporter)?);
+        }
+        Ok(sampled)
+    }
+
+    fn run(
+        &self,
+        stage: &Stage,
+        clips: &[Clip],
+        clean: &BTreeMap<usize, Clean>,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let [height, width] = self.latent;
+        let frames: Vec<usize> = clips.iter().flat_map(|clip| clip.frames.iter().copied()).collect();
+        let per_clip = frames.len() / clips.len().max(1);
+        let shape = |channels: usize| [clips.len(), per_clip, height, width, channels];
+
+        let kept: Option<Vec<&Clean>> = frames.iter().map(|frame| clean.get(frame)).collect();
+        let kept = match kept {
+            None => None,
+            Some(kept) => {
+                let latents: Vec<&Tensor> = kept.iter().map(|clean| &clean.latent).collect();
+                let masks: Vec<&Tensor> = kept.iter().map(|clean| &clean.mask).collect();
+                Some((
+                    Tensor::stack_rows(&latents)?.reshape(&shape(4))?,
+                    Tensor::stack_rows(&masks)?.reshape(&shape(1))?,
+                ))
+            }
+        };
+        let inpaint = kept.as_ref().map(|(clean, mask)| Inpaint { mask, clean });
+
+        let audio = stage.projection.forward(&stage.embeddings.pairs(&self.gpu, &frames)?)?;
+        let audio = audio.reshape(&[clips.len(), per_clip, audio.last_dim()])?;
+        let references: Vec<&Tensor> = clips.iter().map(|clip| &clip.reference).collect();
+        let reference = Tensor::stack_rows(&references)?;
+        let networks = StageNetworks::one(&stage.unet);
+        let conditions = Conditions::new(networks, &reference, &audio, None, stage.guidance.branches())?;
+
+        let noise = |clip: &Clip| {
+            let first = clip.noise_start as u32;
+            Tensor::noise(&self.gpu, self.sampling.seed, stage.noise, first, [per_clip, height, width, 4])
+        };
+        let noise = clips.iter().map(noise).collect::<Result<Vec<_>>>()?;
+        let noise = Tensor::stack_rows(&noise.iter().collect::<Vec<_>>())?.reshape(&shape(4))?;
+
+        let sigmas = ays(self.sampling.steps)?;
+        let denoiser = Denoiser { guidance: stage.guidance, inpaint, batched: !self.sampling.low_memory };
+        let network = |x: &Tensor, branches: &[Branch], c_noise: f64| {
+            let c_noise = vec![c_noise as f32; branches.len() * frames.len()];
+            conditions.forward(x, branches, &c_noise)
+        };
+        let units = self.clip_units(stage, clips.len()) / self.sampling.steps as f64;
+        let sampled = Sampler::default().run(
+            noise.affine(initial_scale(sigmas[0]) as f32, 0.0)?,
+            &sigmas,
+            |x, sigma| denoiser.denoise(x, sigma, network),
+            |_| Err(Problem::new("noise", "a sampler without churn", "churn").usage()),
+            |step, _, _| {
+                // One step at a time, so that progress is true and a run can be stopped.
+                self.gpu.wait()?;
+                reporter.advance(stage.phase, units, [step + 1, self.sampling.steps])
+            },
+        )?;
+        let flat = sampled.reshape(&[frames.len(), height, width, 4])?;
+        (0..clips.len()).map(|clip| flat.narrow_rows(clip * per_clip, per_clip)).collect()
+    }
+}
+
+/// One clip of a stage: the frames that it sees, its conditioning latents and where its noise starts.
+struct Clip {
+    frames: Vec<usize>,
+    reference: Tensor,
+    noise_start: usize,
+}

@@ -1,0 +1,359 @@
+//! Lip sync as a library caller runs it, on the small demo networks: what is kept, what is made, and how a run goes on.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use viseme::gpu::Gpu;
+use viseme::media::{Audio, Fps, Frame, FrameSource};
+use viseme::nn::Trace;
+use viseme::ops::{Region, Rgb8};
+use viseme::pipelines::lipsync::{LipSync, Options, Paste};
+use viseme::pipelines::resume::{Identity, WorkFolder};
+use viseme::pipelines::segments::{Extend, Length, Parity};
+use viseme::pipelines::weights::{Storage, WeightSet};
+use viseme::pipelines::{Cancel, Phase, Sampling};
+use viseme::{Error, Result};
+
+const SIDE: u32 = 128;
+
+fn gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| match Gpu::new(None) {
+        Ok(gpu) => Some(gpu),
+        Err(error) => {
+            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
+            eprintln!("skipped: {error}");
+            None
+        }
+    })
+    .as_ref()
+}
+
+fn weights() -> &'static WeightSet {
+    static WEIGHTS: OnceLock<WeightSet> = OnceLock::new();
+    WEIGHTS.get_or_init(|| WeightSet::demo().unwrap())
+}
+
+/// Moving gradients of any size and rate.
+struct Gradients {
+    size: [u32; 2],
+    fps: Fps,
+    frames: u64,
+    next: u64,
+}
+
+impl Gradients {
+    fn frame(&self, index: u64) -> Frame {
+        let [width, height] = self.size;
+        let mut rgb = Vec::new();
+        for y in 0..height {
+            for x in 0..width {
+                let t = index as u32;
+                rgb.extend([(x * 2 + 3 * t) as u8, (y * 2 + t) as u8, ((x * y) / 32 + 5 * t) as u8]);
+            }
+        }
+        Frame { width, height, rgb }
+    }
+}
+
+impl FrameSource for Gradients {
+    fn size(&self) -> [u32; 2] {
+        self.size
+    }
+
+    fn fps(&self) -> Fps {
+        self.fps
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>> {
+        let frame = (self.next < self.frames).then(|| self.frame(self.next));
+        self.next += 1;
+        Ok(frame)
+    }
+
+    fn seek(&mut self, index: u64) -> Result<()> {
+        self.next = index;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    size: [u32; 2],
+    fps: [u32; 2],
+    video_frames: u64,
+    audio_frames: usize,
+}
+
+impl Job {
+    /// A video that is the crop already.
+    fn crop(frames: usize) -> Self {
+        Self { size: [SIDE; 2], fps: [25, 1], video_frames: frames as u64, audio_frames: frames }
+    }
+
+    fn source(&self) -> Gradients {
+        let fps = Fps::new(self.fps[0], self.fps[1]).unwrap();
+        Gradients { size: self.size, fps, frames: self.video_frames, next: 0 }
+    }
+
+    fn landmarks(&self) -> viseme::face::landmarks::Landmarks {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/landmarks.json");
+        viseme::face::landmarks::Landmarks::read(&path).unwrap().scaled([320, 320], self.size)
+    }
+
+    fn lipsync(self, options: Options) -> LipSync<'static> {
+        let tone = |i: usize| 0.3 * (i as f32 * 0.05).sin() * (i as f32 * 0.0007).cos();
+        let audio = Audio::samples((0..self.audio_frames * 640).map(tone).collect::<Vec<f32>>(), 16_000);
+        let video = move || Ok(Box::new(self.source()) as Box<dyn FrameSource>);
+        LipSync::new(gpu().unwrap(), weights(), video, audio, self.landmarks()).options(options)
+    }
+
+    fn run(self, options: Options) -> Vec<Frame> {
+        self.lipsync(options).frames().unwrap().collect::<Result<_>>().unwrap()
+    }
+}
+
+/// One step, the whole picture as the crop.
+fn quick() -> Options {
+    Options {
+        sampling: Sampling { steps: 1, ..Sampling::default() },
+        face: Some(Region { left: 0.0, top: 0.0, width: f64::from(SIDE), height: f64::from(SIDE) }),
+        ..Options::default()
+    }
+}
+
+fn open(dir: &Path) -> WorkFolder {
+    WorkFolder::open(dir, Identity::from([("job".into(), "test".into())])).unwrap()
+}
+
+#[test]
+fn latents_outside_the_mask_are_the_sources() {
+    let Some(gpu) = gpu() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    let job = Job::crop(14);
+    // The last of one step from 700 would round at the size of its noise.
+    let options = Options { sampling: Sampling { steps: 2, ..Sampling::default() }, ..quick() };
+    let frames: Result<Vec<Frame>> = job.lipsync(options.clone()).resume(open(&dir)).frames().unwrap().collect();
+    assert_eq!(frames.unwrap().len(), 14);
+    let bytes = std::fs::read(dir.join("window0.latents")).unwrap();
+    let made: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+
+    let encoder = weights().encoder(gpu, Storage::default()).unwrap();
+    let landmarks = job.landmarks();
+    let per_frame = 16 * 16 * 4;
+    assert_eq!(made.len(), 14 * per_frame);
+    for (index, made) in made.chunks_exact(per_frame).enumerate() {
+        let frame = job.source().frame(index as u64);
+        let picture = Rgb8::upload(gpu, SIDE as usize, SIDE as usize, &frame.rgb).unwrap();
+        let moments = encoder.forward(&picture.to_tensor().unwrap(), &mut Trace::off()).unwrap();
+        let clean = moments.mean.affine(0.18215, 0.0).unwrap().to_f32().unwrap();
+        let mask = options.mask.draw(gpu, &[*landmarks.face(index)], SIDE as usize).unwrap();
+        let mask = mask.downsample_mask(8, None).unwrap().to_f32().unwrap();
+        assert!(mask.contains(&0.0) && mask.contains(&1.0), "frame {index}");
+        let mut changed = 0;
+        for (i, (made, clean)) in made.iter().zip(&clean).enumerate() {
+            if mask[i / 4] == 0.0 {
+                assert!((made - clean).abs() <= 1e-5, "frame {index}, element {i}: {made} for {clean}");
+            } else {
+                changed += usize::from((made - clean).abs() > 1e-2);
+            }
+        }
+        assert!(changed > 100, "frame {index}: {changed} elements changed inside the mask");
+    }
+}
+
+#[test]
+fn pixels_outside_the_feathered_mask_are_the_sources_bit_for_bit() {
+    if gpu().is_none() {
+        return;
+    }
+    // A frame larger than the crop, at another rate, and a face box of its own.
+    let job = Job { size: [200, 150], fps: [30, 1], video_frames: 9, audio_frames: 7 };
+    let region = Region { left: 40.0, top: 10.0, width: 120.0, height: 120.0 };
+    let options = Options { face: Some(region), feather: Some(4.0), ..quick() };
+    let frames = job.run(options.clone());
+    // 7 frames at 25 a second last 0.28 s, 8.4 frames at 30.
+    assert_eq!(frames.len(), 8);
+    let landmarks = job.landmarks();
+    for (index, frame) in frames.iter().enumerate() {
+        let source = job.source().frame(index as u64);
+        let face = landmarks.face(index);
+        let (mut kept, mut made) = (0, 0);
+        for y in 0..150usize {
+            for x in 0..200usize {
+                let at = 3 * (y * 200 + x);
+                let is_equal = frame.rgb[at..at + 3] == source.rgb[at..at + 3];
+                // The box reaches from the nose bridge down, as wide as the landmarks, and stays inside the region; its edge fades over 4 pixels.
+                let columns = face.iter().map(|p| p[0]);
+                let (left, right) = (columns.clone().fold(f32::MAX, f32::min), columns.fold(f32::MIN, f32::max));
+                let (x_f, y_f) = (x as f32, y as f32);
+                let inside_region = (40..160).contains(&x) && (10..130).contains(&y);
+                if !inside_region || x_f < left - 6.0 || x_f > right + 6.0 || y_f < face[28][1] - 6.0 {
+                    assert!(is_equal, "frame {index}, pixel {x}, {y}");
+                    kept += 1;
+                } else {
+                    made += usize::from(!is_equal);
+                }
+            }
+        }
+        assert!(kept > 15_000 && made > 1000, "frame {index}: {kept} kept, {made} made");
+    }
+}
+
+#[test]
+fn one_seed_gives_one_video_and_memory_changes_nothing() {
+    let Some(gpu) = gpu() else { return };
+    let job = Job::crop(15);
+    let options = Options { paste: Paste::None, ..quick() };
+    let frames = job.run(options.clone());
+    assert_eq!((frames.len(), frames[0].width, frames[0].height), (15, SIDE, SIDE));
+    assert_eq!(frames, job.run(options.clone()), "the same seed again");
+
+    let slow = Sampling { low_memory: true, ..options.sampling };
+    assert_eq!(frames, job.run(Options { sampling: slow, ..options.clone() }), "one branch and clip at a time");
+
+    // A budget between what the two ways take: the run begins with the one and goes on with the other.
+    gpu.trim().unwrap();
+    gpu.reset_peak();
+    job.run(Options { sampling: slow, ..options.clone() });
+    let least = gpu.memory().peak;
+    gpu.reset_peak();
+    job.run(options.clone());
+    let most = gpu.memory().peak;
+    assert!(most > least + (1 << 20), "{least} to {most} bytes");
+    let own = Gpu::new(None).unwrap();
+    own.set_budget(Some((least + most) / 2));
+    let within: Result<Vec<Frame>> = {
+        let audio = Audio::samples(vec![0.1; 15 * 640], 16_000);
+        let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+        let lipsync = LipSync::new(&own, weights(), video, audio, job.landmarks()).options(options.clone());
+        lipsync.frames().and_then(Iterator::collect)
+    };
+    assert_eq!(within.unwrap().len(), 15);
+    assert!(own.memory().resident <= (least + most) / 2);
+
+    let other = Sampling { seed: 24, ..options.sampling };
+    assert_ne!(frames, job.run(Options { sampling: other, ..options }), "another seed");
+}
+
+#[test]
+fn a_cancelled_run_stops_between_steps_and_goes_on_where_it_was() {
+    if gpu().is_none() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    let job = Job::crop(28);
+    let whole = job.run(quick());
+
+    let cancel = Cancel::default();
+    let in_flight = cancel.clone();
+    let mut last = None;
+    let lipsync = job.lipsync(quick()).resume(open(&dir)).cancel_with(&cancel).on_progress(|progress| {
+        assert!(progress.done <= progress.total, "{progress:?}");
+        if progress.phase == Phase::Decoding {
+            in_flight.cancel();
+        }
+        last = Some(progress);
+    });
+    let results: Vec<Result<Frame>> = lipsync.frames().unwrap().collect();
+    assert!(matches!(results.last(), Some(Err(Error::Cancelled))), "{} results", results.len());
+    assert!(results.len() < 28);
+    assert!(last.is_some());
+    std::fs::remove_file(dir.join("window1.latents")).unwrap();
+
+    let mut evaluated = 0;
+    let lipsync = job.lipsync(quick()).resume(open(&dir)).on_progress(|progress| {
+        assert_ne!(progress.phase == Phase::Keyframes && progress.step[0] > 0, true, "keyframes were there already");
+        evaluated += usize::from(progress.phase == Phase::Interpolation && progress.step[0] > 0);
+    });
+    let mut frames = lipsync.frames().unwrap();
+    let again: Vec<Frame> = frames.by_ref().collect::<Result<_>>().unwrap();
+    assert_eq!(whole, again);
+    frames.finish().unwrap();
+    assert!(!dir.exists());
+    assert_eq!(evaluated, 1, "only the missing window is sampled");
+}
+
+#[test]
+fn a_broken_work_file_is_named() {
+    if gpu().is_none() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    let work = open(&dir);
+    work.store("keyframes0.latents", b"short").unwrap();
+    let error = Job::crop(2).lipsync(quick()).resume(work).frames().unwrap().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("keyframes0.latents"), "{error}");
+    assert_eq!(error.exit_code(), 3);
+}
+
+#[test]
+fn every_length_comes_out_whole() {
+    if gpu().is_none() {
+        return;
+    }
+    for (audio_frames, video_frames, length, expected) in [
+        (1, 1, Length::Audio, 1),
+        (13, 4, Length::Audio, 13),
+        (3, 13, Length::Audio, 3),
+        (3, 13, Length::Video, 13),
+        (13, 3, Length::Shortest, 3),
+    ] {
+        let job = Job { audio_frames, video_frames, ..Job::crop(1) };
+        let frames = job.run(Options { length, extend: Extend::Loop, ..quick() });
+        assert_eq!(frames.len(), expected, "{audio_frames} of audio, {video_frames} of video, {length:?}");
+    }
+}
+
+#[test]
+fn parity_drops_the_tail_and_refuses_short_clips() {
+    if gpu().is_none() {
+        return;
+    }
+    let parity = Options { parity: Parity::Upstream, ..quick() };
+    assert_eq!(Job::crop(16).run(parity.clone()).len(), 14);
+    let error = Job::crop(13).lipsync(parity.clone()).survey().unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    // 45 s, raised to whole windows: 1125 frames to 1132.
+    let survey = Job::crop(1300).lipsync(parity).survey().unwrap();
+    assert_eq!((survey.inside_frames, survey.output_frames), (1132, 1132));
+}
+
+#[test]
+fn audio_and_occluder_reach_the_picture() {
+    if gpu().is_none() {
+        return;
+    }
+    let job = Job::crop(3);
+    let frames = job.run(quick());
+    let silent = {
+        let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+        let audio = Audio::samples(vec![0.0; 3 * 640], 16_000);
+        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, audio, job.landmarks()).options(quick());
+        lipsync.frames().unwrap().collect::<Result<Vec<Frame>>>().unwrap()
+    };
+    assert_ne!(frames, silent, "other audio");
+
+    /// White everywhere: all of the face is behind it.
+    struct White;
+    impl FrameSource for White {
+        fn size(&self) -> [u32; 2] {
+            [SIDE; 2]
+        }
+        fn fps(&self) -> Fps {
+            Fps::INSIDE
+        }
+        fn next_frame(&mut self) -> Result<Option<Frame>> {
+            Ok(Some(Frame { width: SIDE, height: SIDE, rgb: vec![255; (SIDE * SIDE * 3) as usize] }))
+        }
+        fn seek(&mut self, _: u64) -> Result<()> {
+            Ok(())
+        }
+    }
+    let hidden = job.lipsync(quick()).occluder(Box::new(White)).frames().unwrap();
+    for (index, frame) in hidden.enumerate() {
+        assert_eq!(frame.unwrap(), job.source().frame(index as u64), "frame {index}: nothing may be generated");
+    }
+}
