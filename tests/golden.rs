@@ -5,11 +5,15 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use viseme::diffusion::{Branch, Guidance};
 use viseme::gpu::{Elem, Gpu};
 use viseme::models::clip_unet::{AudioProjection, ClipUnet, UNUSED, weaker_weights};
 use viseme::models::unet::Config;
 use viseme::models::vae::Decoder;
 use viseme::nn::Loader;
+use viseme::pipelines::stage::{Conditions, StageNetworks};
+use viseme::tensor::Tensor;
+use viseme::verify::golden::Golden;
 use viseme::verify::verify;
 use viseme::weights::{Dtype, Source, Weights};
 
@@ -152,6 +156,31 @@ fn published_networks_ask_for_every_name() {
     }
 }
 
+#[test]
+fn two_networks_are_asked_one_after_the_other_and_both_must_be_there() {
+    let Some(gpu) = gpu() else { return };
+    let w = Golden::open(&fixture("unet_interpolation.safetensors")).unwrap().weights().unwrap();
+    let unet =
+        ClipUnet::load(&Loader::new(gpu, &w.at("model"), Elem::F32), Config { head_dim: 16 }, Elem::F32).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape, Elem::F32).unwrap();
+    let (reference, audio, x) = (zeros(&[1, 6, 10, 8]), zeros(&[1, 5, 56]), zeros(&[1, 5, 6, 10, 4]));
+    let branches = Guidance::Auto { scale: 2.0 }.branches();
+
+    let alone = Conditions::new(StageNetworks::one(&unet), &reference, &audio, None, branches);
+    assert!(alone.err().unwrap().to_string().contains("a second, weaker network"));
+    let networks = StageNetworks { main: &unet, weaker: Some(&unet) };
+    let both = Conditions::new(networks, &reference, &audio, None, branches).unwrap();
+    assert!(both.batched().is_none() && both.forward(&x, branches, &[0.0; 5]).is_err());
+    assert!(both.forward(&x, &[Branch::Reference], &[0.0; 5]).is_err());
+    let [worse, better] = [Branch::Weaker, Branch::Conditional].map(|branch| both.forward(&x, &[branch], &[0.0; 5]));
+    assert_eq!(worse.unwrap().to_f32().unwrap(), better.unwrap().to_f32().unwrap());
+
+    assert!(unet.emotion(gpu, &[[0.0; 2]; 5]).unwrap().is_none());
+    let told = Conditions::new(networks, &reference, &audio, Some(&zeros(&[5, 24])), branches).unwrap();
+    let error = told.forward(&x, &[Branch::Conditional], &[0.0; 5]).err().unwrap().to_string();
+    assert!(error.contains("emotion: expected 0 channels, found 24"), "{error}");
+}
+
 macro_rules! fixture_tests {
     ($($name:ident: $file:literal;)*) => {
         mod fixtures {
@@ -178,6 +207,9 @@ fixture_tests! {
     wavlm: "wavlm.safetensors";
     masks: "masks.safetensors";
     resize_u8: "resize_u8.safetensors";
+    keyface_unet_keyframe: "keyface_unet_keyframe.safetensors";
+    keyface_sampling_keyframes: "keyface_sampling_keyframes.safetensors";
+    keyface_sampling_interpolation: "keyface_sampling_interpolation.safetensors";
     wav2vec2: "wav2vec2.safetensors";
     beats: "beats.safetensors";
     beats_plain: "beats_plain.safetensors";

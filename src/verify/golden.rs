@@ -162,18 +162,17 @@ impl Golden {
         self.weights_under("weights.")
     }
 
-    /// As [`weights`](Self::weights), with the file's own tensors under `prefix`, such as `weights_bad.`; only for
-    /// `weights.` are the formula and the other file looked at.
+    /// As [`weights`](Self::weights), with the file's own tensors under `prefix`, such as `weights_bad.`, and the formula that
+    /// the config has under the same word; only for `weights.` is the other file looked at.
     pub fn weights_under(&self, prefix: &str) -> Result<Weights> {
         let mut layers: Vec<(Arc<dyn Source>, String)> = Vec::new();
         layers.extend(self.tensors.clone().map(|tensors| (tensors, prefix.to_owned())));
-        if prefix == "weights." {
-            if !self.config["weights"].is_null() {
-                layers.push((Arc::new(self.formula()?), String::new()));
-            }
-            if let Some(file) = self.config["weights_file"].as_str() {
-                layers.push((self.weights_of(file)?, String::new()));
-            }
+        let formula = &self.config[prefix.trim_end_matches('.')];
+        if !formula.is_null() {
+            layers.push((Arc::new(self.formula(formula)?), String::new()));
+        }
+        if let (Some(file), "weights.") = (self.config["weights_file"].as_str(), prefix) {
+            layers.push((self.weights_of(file)?, String::new()));
         }
         Ok(Weights::from_source(Layers::new(layers)))
     }
@@ -212,17 +211,17 @@ impl Golden {
         let golden = Self::open(&path)?;
         let mut layers: Vec<(Arc<dyn Source>, String)> = vec![(Arc::new(tensors), "weights.".to_owned())];
         if !golden.config["weights"].is_null() {
-            layers.push((Arc::new(golden.formula()?), String::new()));
+            layers.push((Arc::new(golden.formula(&golden.config["weights"])?), String::new()));
         }
         Ok(Arc::new(Layers::new(layers)))
     }
 
-    fn formula(&self) -> Result<FormulaSource> {
+    fn formula(&self, description: &Value) -> Result<FormulaSource> {
         // The lists of names stay in the golden folder, also for golden files kept elsewhere.
         let golden_folder = std::env::var_os("VISEME_GOLDEN").map(PathBuf::from);
         let own = self.path.parent().unwrap_or(Path::new(""));
         let folders: Vec<&Path> = [Some(own), golden_folder.as_deref()].into_iter().flatten().collect();
-        FormulaSource::from_config(&self.config["weights"], &folders)
+        FormulaSource::from_config(description, &folders)
     }
 
     fn beside(&self, file: &str) -> Result<PathBuf> {

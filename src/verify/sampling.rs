@@ -178,8 +178,8 @@ pub fn check_keyface_keyframes(checker: &mut Checker<'_>) -> Result<()> {
     let emotion = unet::emotion(checker, &unet, "")?;
     let guidance = audio_reference(checker);
     // The batches whose conditions the file holds, before and after the branches are put together.
-    let batched = checker.setting("batched_recorded_for_batch").ok();
-    let cond = checker.setting("cond_recorded_for_batch").ok();
+    let batched = checker.setting("batched_recorded_for_batch").unwrap_or(0);
+    let cond = checker.setting("cond_recorded_for_batch").unwrap_or(batches.saturating_sub(1));
     let mut latents = Vec::new();
     for batch in 0..batches {
         let emotion = emotion.as_ref().map(|rows| rows.narrow_rows(batch * frames, frames)).transpose()?;
@@ -192,8 +192,8 @@ pub fn check_keyface_keyframes(checker: &mut Checker<'_>) -> Result<()> {
             noise: &noise.narrow_rows(batch, 1)?,
             inpaint: None,
             prefix: format!("batch{batch}."),
-            has_batched: batched == Some(batch),
-            has_cond: cond == Some(batch),
+            has_batched: batched == batch,
+            has_cond: cond == batch,
         };
         latents.push(run(checker, &job)?);
     }

@@ -26,7 +26,11 @@ def unet(file):
     assert ours == {k: tuple(v.shape) for k, v in w.items()}, "published names and shapes"
     for name in config["sets"]:
         i = {k.removeprefix(f"input.{name}."): v for k, v in t.items() if k.startswith(f"input.{name}.")}
-        y, seen = networks.wrapped_unet(w, i["x"], i["c_noise"], i["concat"], i["crossattn"], i["image_only_indicator"], config["num_head_channels"])
+        vector = networks.emotion_vector(i["valence"], i["arousal"], config["emotion_dim_each"]) if "valence" in i else None
+        if vector is not None:
+            report(file, f"{name}.vector", golden.rel_l2(vector, i["vector"]))
+        y, seen = networks.wrapped_unet(w, i["x"], i["c_noise"], i["concat"], i["crossattn"], i["image_only_indicator"],
+                                        config["num_head_channels"], vector)
         report(file, f"{name}.y", golden.rel_l2(y, t[f"output.{name}.y"]))
         inner = [golden.rel_l2(seen[k.removeprefix(f"intermediate.{name}.")], v) for k, v in t.items() if k.startswith(f"intermediate.{name}.")]
         if inner:
@@ -36,17 +40,24 @@ def unet(file):
 def loop(file):
     case, config, t, w = golden.read(folder / file)
     _, unet_config, _, unet_weights = golden.read(folder / config["weights_file"])
-    linear = {k: w[f"conditioner.embedders.2.linear.{k}"] for k in ("weight", "bias")}
+    linear = {k.rpartition(".")[2]: v for k, v in w.items() if k.startswith("conditioner.")}
+    bad = {k.replace("weights_bad.", "model."): v for k, v in t.items() if k.startswith("weights_bad.")}
     inputs = {k.removeprefix("input."): v for k, v in t.items() if k.startswith("input.")}
     heads = config["num_head_channels"]
+    ratios = config.get("audio_ratio"), config.get("ref_ratio")
     if case == "sampling_keyframes":
-        x, seen = loops.sample_keyframes(unet_weights, heads, linear, inputs, (config["audio_ratio"], config["ref_ratio"]))
+        x, seen = loops.sample_keyframes(unet_weights, heads, linear, inputs, ratios)
+    elif case == "keyface_sampling_keyframes":
+        x, seen = loops.sample_keyface_keyframes(unet_weights, heads, linear, inputs, ratios, config["emotion_dim_each"])
     else:
         decoder = networks.Weights(w, "first_stage_model.decoder.")
-        x, video, seen = loops.sample_interpolation(unet_weights, heads, linear, decoder, inputs)
+        if bad:
+            x, video, seen = loops.sample_keyface_interpolation(unet_weights, bad, heads, linear, decoder, inputs, config["guidance_scale"])
+        else:
+            x, video, seen = loops.sample_interpolation(unet_weights, heads, linear, decoder, inputs)
         wrong = (video[config["video_u8_subset_frames"]].int() - t["output.video_u8_subset"].int()).abs()
         assert wrong.max() <= 1 and (wrong > 0).float().mean() < 0.01 and len(video) == config["video_u8_frames_total"]
-        for overlap in (1, 3):
+        for overlap in (1, 3) if "merge.segments" in inputs else ():
             merged = loops.merge(t["input.merge.segments"], overlap)
             report(file, f"merge {overlap}", golden.rel_l2(merged, t[f"output.merge.overlap{overlap}"]))
     report(file, "latents", golden.rel_l2(x, t["output.latents"]))
@@ -153,10 +164,15 @@ def exact(file):
 
 def full_names():
     names = json.loads((folder / "keysync_full_names.json").read_text())
+    keyface = json.loads((folder / "keyface_full_names.json").read_text())
     full = dict(model_channels=320, channel_mult=[1, 2, 4, 4], num_res_blocks=2, attention_resolutions=[4, 2, 1], context_dim=1024)
     for key, extra in (("keyframe", dict(in_channels=8)), ("interpolation", dict(in_channels=9, learned_mask=[4, 64, 64]))):
         published = {k: tuple(v) for k, v in names[key].items() if k.startswith("model.")}
         assert networks.unet_shapes(**full, **extra) == published, key
+    for key, extra in (("keyframe", dict(in_channels=8, emotion_dim_each=256)), ("interpolation", dict(in_channels=9, learned_mask=[4, 64, 64]))):
+        published = {k: tuple(v) for k, v in keyface[key].items() if k.startswith("model.")}
+        assert networks.unet_shapes(**full, **extra) == published, key
+    assert {f"model.{k}": v for k, v in keyface["interpolation_bad"].items()} == {k: list(v) for k, v in published.items()}
     published = {k: tuple(v) for k, v in names["first_stage_full_with_encoder"].items()}
     assert networks.vae_shapes(ch=128, ch_mult=[1, 2, 4, 4], num_res_blocks=2) == published
     print("full-size names and shapes agree")
@@ -168,9 +184,11 @@ if folder is None:
 worst = []
 with torch.no_grad():
     full_names()
-    for file in ("01_unet_keyframe.safetensors", "02_unet_interpolation.safetensors"):
+    for file in ("01_unet_keyframe.safetensors", "02_unet_interpolation.safetensors", "21_keyface_unet_keyframe.safetensors",
+                 "23_keyface_unet_interpolation.safetensors"):
         unet(file)
-    for file in ("04_sampling_keyframes.safetensors", "05_sampling_interpolation.safetensors"):
+    for file in ("04_sampling_keyframes.safetensors", "05_sampling_interpolation.safetensors",
+                 "22_keyface_sampling_keyframes.safetensors", "24_keyface_sampling_interpolation.safetensors"):
         loop(file)
     vae("08c_vae_sgm.safetensors")
     encoder("09_hubert.safetensors", audio.hubert, audio.hubert_name, audio.hubert_embeddings, "last_hidden_state")

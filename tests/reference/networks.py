@@ -160,12 +160,14 @@ def count(w, name):
     return n
 
 
-def unet(w, x, c_noise, audio, image_only, head_dim):
-    """`x` [clips*frames, in, h, w], `audio` [clips, frames, context] -> ([clips*frames, 4, h, w], inner values by name)."""
+def unet(w, x, c_noise, audio, image_only, head_dim, vector=None):
+    """`x` [clips*frames, in, h, w], `audio` [clips, frames, context], `vector` [clips*frames, emotion] or None
+    -> ([clips*frames, 4, h, w], inner values by name)."""
     frames = audio.shape[1]
     channels = w["input_blocks.0.0.weight"].shape[0]
-    seen = {"time_embed": mlp(w.at("time_embed"), timestep_embedding(c_noise, channels)),
-            "label_emb": mlp(w.at("label_emb.0"), audio.flatten(0, 1)), "unet_input": x}
+    label = audio.flatten(0, 1) if vector is None else torch.cat([vector, audio.flatten(0, 1)], 1)
+    seen = {"time_embed": mlp(w.at("time_embed"), timestep_embedding(c_noise, channels)), "label_emb_input": label,
+            "label_emb": mlp(w.at("label_emb.0"), label), "unet_input": x}
     emb = seen["time_embed"] + seen["label_emb"]
     context = audio.repeat_interleave(frames, 0)
 
@@ -181,7 +183,12 @@ def unet(w, x, c_noise, audio, image_only, head_dim):
     return conv(w.at("out.2"), F.silu(group_norm(w.at("out.0"), x, 1e-5))), seen
 
 
-def wrapped_unet(tensors, x, c_noise, concat, audio, image_only, head_dim):
+def emotion_vector(valence, arousal, each):
+    """[clips, frames] each -> [clips*frames, 2*each]: the raw values through the timestep's sinusoids, valence first."""
+    return torch.cat([timestep_embedding(v.flatten(), each) for v in (valence, arousal)], 1)
+
+
+def wrapped_unet(tensors, x, c_noise, concat, audio, image_only, head_dim, vector=None):
     """`tensors` with the prefix `model.`. `concat` [clips, 4, h, w] for keyframes; [clips, 8, h, w] = (first | last) with
     a learned mask between them and a ninth channel that marks the two."""
     w = Weights(tensors, "model.")
@@ -195,10 +202,11 @@ def wrapped_unet(tensors, x, c_noise, concat, audio, image_only, head_dim):
         extra = torch.cat([between, marks], 2).flatten(0, 1)
     else:
         extra = concat.repeat_interleave(frames, 0)
-    return unet(w.at("diffusion_model"), torch.cat([x, extra], 1), c_noise, audio, image_only, head_dim)
+    return unet(w.at("diffusion_model"), torch.cat([x, extra], 1), c_noise, audio, image_only, head_dim, vector)
 
 
-def unet_shapes(model_channels, channel_mult, num_res_blocks, attention_resolutions, in_channels, context_dim, learned_mask=None, **_):
+def unet_shapes(model_channels, channel_mult, num_res_blocks, attention_resolutions, in_channels, context_dim, learned_mask=None,
+                emotion_dim_each=0, **_):
     shapes = {}
     emb = 4 * model_channels
 
@@ -241,7 +249,7 @@ def unet_shapes(model_channels, channel_mult, num_res_blocks, attention_resoluti
         add(f"{name}.time_pos_embed.2", c, 4 * c)
         shapes[f"model.diffusion_model.{name}.time_mixer.mix_factor"] = (1,)
 
-    for name, inputs in (("time_embed", model_channels), ("label_emb.0", context_dim)):
+    for name, inputs in (("time_embed", model_channels), ("label_emb.0", 2 * emotion_dim_each + context_dim)):
         add(f"{name}.0", emb, inputs)
         add(f"{name}.2", emb, emb)
     add("input_blocks.0.0", model_channels, in_channels, 3, 3)
