@@ -3,6 +3,8 @@
 #![cfg(feature = "cli")]
 
 mod scene;
+#[path = "../common/small.rs"]
+mod small;
 
 use scene::{Scene, Tensors, ended_well, gpu, refused, run, viseme};
 use serde_json::Value;

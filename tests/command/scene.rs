@@ -1,5 +1,6 @@
 //! What the tests of the command share: inputs, small networks, and judging how a run ended.
 
+use super::small;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -226,15 +227,13 @@ impl Tensors {
     }
 }
 
-/// A folder with all five networks under their published names: the demo's widths, but one level of each UNet, one block of
-/// each level of the VAE, one layer of each audio encoder, and latents of 8x8.
+/// A folder with lip sync's [`small`] networks under their published names.
 fn small_networks() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-networks");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let shapes: BTreeMap<String, BTreeMap<String, Vec<usize>>> =
-            serde_json::from_str(include_str!("../../weights/demo/shapes.json")).expect("shapes");
+        let shapes = small::shapes();
         let files = [
             ("keyframe", "keyframe_dub.safetensors"),
             ("interpolation", "interpolation_dub.safetensors"),
@@ -243,15 +242,8 @@ fn small_networks() -> &'static Path {
             ("wavlm", "WavLM-Base+.safetensors"),
         ];
         for (seed, (role, file)) in files.into_iter().enumerate() {
-            let small: BTreeMap<String, Vec<usize>> = shapes[role]
-                .iter()
-                .flat_map(|(name, shape)| smaller(role, name).into_iter().map(|name| (name, shape.clone())))
-                .collect();
-            let small = small.into_iter().map(|(name, shape)| match name.as_str() {
-                "model.learned_mask" => (name, vec![4, 8, 8]),
-                _ => (name, shape),
-            });
-            let source = FormulaSource::new(small.collect(), seed as u64, false, 1.0);
+            let small = serde_json::from_value(shapes[role].clone()).expect("shapes");
+            let source = FormulaSource::new(small, seed as u64, false, 1.0);
             let values = |name: &String| {
                 let bytes = source.read(name).expect("values").into_owned();
                 bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
@@ -265,33 +257,4 @@ fn small_networks() -> &'static Path {
         }
         folder
     })
-}
-
-/// What a tensor of the demo's networks is called in the small ones; nothing if it has no place there.
-fn smaller(role: &str, name: &str) -> Vec<String> {
-    let is_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    let same = vec![name.to_string()];
-    match role {
-        "vae" if is_any(&["_blocks."]) && is_any(&[".resnets.1.", ".resnets.2."]) => Vec::new(),
-        "hubert" | "wavlm" if name.contains("encoder.layers.") && !name.contains("encoder.layers.0.") => Vec::new(),
-        "vae" | "hubert" | "wavlm" => same,
-        _ => {
-            let Some(inner) = name.strip_prefix("model.diffusion_model.") else {
-                return if name.starts_with("first_stage_model.") { Vec::new() } else { same };
-            };
-            let moved =
-                |from: &str, to: &str| inner.strip_prefix(from).map(|rest| format!("model.diffusion_model.{to}{rest}"));
-            let kept = ["time_embed.", "label_emb.", "input_blocks.0.", "input_blocks.1.", "out."];
-            let kept = kept.into_iter().filter_map(|place| moved(place, place));
-            // The middle is as wide as the first level here, so its blocks are like those.
-            let places = [
-                ("input_blocks.1.0.", "middle_block.0."),
-                ("input_blocks.1.1.", "middle_block.1."),
-                ("input_blocks.1.0.", "middle_block.2."),
-                ("output_blocks.10.", "output_blocks.0."),
-                ("output_blocks.11.", "output_blocks.1."),
-            ];
-            kept.chain(places.into_iter().filter_map(|(from, to)| moved(from, to))).collect()
-        }
-    }
 }

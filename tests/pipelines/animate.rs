@@ -34,12 +34,12 @@ fn every_length_comes_out_whole() {
     if gpu().is_none() {
         return;
     }
-    for frames in [1, 13, 14, 15] {
+    for frames in [1, 13, 14, 15, 92, 158, 169, 170] {
         let made = run(frames, quick());
         assert_eq!(made.len(), frames);
         assert!(made.iter().all(|frame| [frame.width, frame.height] == [SIDE; 2]));
     }
-    for frames in [92, 158, 169, 170, 327, 1500] {
+    for frames in [327, 1500] {
         assert_eq!(job(frames, quick()).frames().unwrap().total(), frames as u64);
     }
 }
@@ -56,7 +56,7 @@ fn everything_that_goes_in_shows() {
 
     let seed = Sampling { seed: 24, ..quick().sampling };
     let emotion = |text: &str| Options { emotion: text.parse().unwrap(), ..quick() };
-    let face = Region { left: 10.0, top: 10.0, width: 90.0, height: 90.0 };
+    let face = Region { left: 5.0, top: 5.0, width: 45.0, height: 45.0 };
     let guidance = Guidance::AudioReference { audio: 1.0, reference: 1.0 };
     for (what, options) in [
         ("seed", Options { sampling: seed, ..quick() }),
@@ -73,7 +73,7 @@ fn everything_that_goes_in_shows() {
         let job = Animate::new(gpu().unwrap(), weights(), portrait, audio).options(quick());
         job.frames().unwrap().collect::<Result<_>>().unwrap()
     };
-    assert_ne!(frames, other(portrait(200, SIDE), tone(3)), "another portrait");
+    assert_ne!(frames, other(portrait(100, SIDE), tone(3)), "another portrait");
     let silence = Audio::samples(vec![0.0; 3 * 640], 16_000);
     assert_ne!(frames, other(portrait(SIDE, SIDE), silence), "other audio");
 }

@@ -1,5 +1,6 @@
 use super::{SIDE, gpu, open, weights};
 use std::path::Path;
+use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::nn::Trace;
@@ -72,16 +73,21 @@ impl Job {
         Gradients { size: self.size, fps, frames: self.video_frames, next: 0 }
     }
 
-    fn landmarks(&self) -> viseme::face::landmarks::Landmarks {
+    fn landmarks(&self) -> Landmarks {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/landmarks.json");
-        viseme::face::landmarks::Landmarks::read(&path).unwrap().scaled([320, 320], self.size)
+        let demo = Landmarks::read(&path).unwrap().scaled([320, 320], self.size);
+        let faces = (0..self.video_frames as usize).map(|frame| *demo.face(frame)).collect();
+        Landmarks::new("landmarks", faces, Some(self.size)).unwrap()
+    }
+
+    fn audio(&self) -> Audio {
+        let tone = |i: usize| 0.3 * (i as f32 * 0.05).sin() * (i as f32 * 0.0007).cos();
+        Audio::samples((0..self.audio_frames * 640).map(tone).collect::<Vec<f32>>(), 16_000)
     }
 
     fn lipsync(self, options: Options) -> LipSync<'static> {
-        let tone = |i: usize| 0.3 * (i as f32 * 0.05).sin() * (i as f32 * 0.0007).cos();
-        let audio = Audio::samples((0..self.audio_frames * 640).map(tone).collect::<Vec<f32>>(), 16_000);
         let video = move || Ok(Box::new(self.source()) as Box<dyn FrameSource>);
-        LipSync::new(gpu().unwrap(), weights(), video, audio, self.landmarks()).options(options)
+        LipSync::new(gpu().unwrap(), weights(), video, self.audio(), self.landmarks()).options(options)
     }
 
     fn run(self, options: Options) -> Vec<Frame> {
@@ -113,7 +119,7 @@ fn latents_outside_the_mask_are_the_sources() {
 
     let encoder = weights().encoder(gpu, Storage::default()).unwrap();
     let landmarks = job.landmarks();
-    let per_frame = 16 * 16 * 4;
+    let per_frame = 8 * 8 * 4;
     assert_eq!(made.len(), 14 * per_frame);
     for (index, made) in made.chunks_exact(per_frame).enumerate() {
         let frame = job.source().frame(index as u64);
@@ -131,7 +137,7 @@ fn latents_outside_the_mask_are_the_sources() {
                 changed += usize::from((made - clean).abs() > 1e-2);
             }
         }
-        assert!(changed > 100, "frame {index}: {changed} elements changed inside the mask");
+        assert!(changed > 30, "frame {index}: {changed} elements changed inside the mask");
     }
 }
 
@@ -156,12 +162,12 @@ fn pixels_outside_the_feathered_mask_are_the_sources_bit_for_bit() {
             for x in 0..200usize {
                 let at = 3 * (y * 200 + x);
                 let is_equal = frame.rgb[at..at + 3] == source.rgb[at..at + 3];
-                // The box reaches from the nose bridge down, as wide as the landmarks, and stays inside the region; its edge fades over 4 pixels.
+                // The box reaches from the nose bridge down, as wide as the landmarks, and stays inside the region; its edge fades over 4 of its pixels, 7.5 of these.
                 let columns = face.iter().map(|p| p[0]);
                 let (left, right) = (columns.clone().fold(f32::MAX, f32::min), columns.fold(f32::MIN, f32::max));
                 let (x_f, y_f) = (x as f32, y as f32);
                 let inside_region = (40..160).contains(&x) && (10..130).contains(&y);
-                if !inside_region || x_f < left - 6.0 || x_f > right + 6.0 || y_f < face[28][1] - 6.0 {
+                if !inside_region || x_f < left - 10.0 || x_f > right + 10.0 || y_f < face[28][1] - 10.0 {
                     assert!(is_equal, "frame {index}, pixel {x}, {y}");
                     kept += 1;
                 } else {
@@ -175,7 +181,9 @@ fn pixels_outside_the_feathered_mask_are_the_sources_bit_for_bit() {
 
 #[test]
 fn one_seed_gives_one_video_and_memory_changes_nothing() {
-    let Some(gpu) = gpu() else { return };
+    if gpu().is_none() {
+        return;
+    }
     let job = Job::crop(15);
     let options = Options { paste: Paste::None, ..quick() };
     let frames = job.run(options.clone());
@@ -186,23 +194,22 @@ fn one_seed_gives_one_video_and_memory_changes_nothing() {
     assert_eq!(frames, job.run(Options { sampling: slow, ..options.clone() }), "one branch and clip at a time");
 
     // A budget between what the two ways take: the run begins with the one and goes on with the other.
-    gpu.trim().unwrap();
-    gpu.reset_peak();
-    job.run(Options { sampling: slow, ..options.clone() });
-    let least = gpu.memory().peak;
-    gpu.reset_peak();
-    job.run(options.clone());
-    let most = gpu.memory().peak;
-    assert!(most > least + (1 << 20), "{least} to {most} bytes");
+    let run_on = |gpu: &Gpu, sampling: Sampling| -> Vec<Frame> {
+        let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+        let options = Options { sampling, ..options.clone() };
+        let lipsync = LipSync::new(gpu, weights(), video, job.audio(), job.landmarks()).options(options);
+        lipsync.frames().unwrap().collect::<Result<_>>().unwrap()
+    };
+    let peak = |sampling: Sampling| {
+        let own = Gpu::new(None).unwrap();
+        run_on(&own, sampling);
+        own.memory().resident
+    };
+    let (least, most) = (peak(slow), peak(options.sampling));
+    assert!(most > least + (1 << 16), "{least} to {most} bytes");
     let own = Gpu::new(None).unwrap();
     own.set_budget(Some((least + most) / 2));
-    let within: Result<Vec<Frame>> = {
-        let audio = Audio::samples(vec![0.1; 15 * 640], 16_000);
-        let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
-        let lipsync = LipSync::new(&own, weights(), video, audio, job.landmarks()).options(options.clone());
-        lipsync.frames().and_then(Iterator::collect)
-    };
-    assert_eq!(within.unwrap().len(), 15);
+    assert_eq!(frames, run_on(&own, options.sampling), "within a budget");
     assert!(own.memory().resident <= (least + most) / 2);
 
     let other = Sampling { seed: 24, ..options.sampling };

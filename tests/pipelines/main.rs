@@ -1,16 +1,18 @@
-//! The pipelines as a library caller runs them, on the small demo networks: what is kept, what is made, how a run goes on.
+//! The pipelines as a library caller runs them, on small networks: what is kept, what is made, how a run goes on.
 
 mod animate;
 mod lipsync;
+#[path = "../common/small.rs"]
+mod small;
 
 use std::path::Path;
 use std::sync::OnceLock;
 use viseme::gpu::Gpu;
 use viseme::pipelines::resume::{Identity, WorkFolder};
-use viseme::pipelines::weights::{Role, WeightSet};
+use viseme::pipelines::weights::WeightSet;
 
-/// Side of the demo's crop.
-const SIDE: u32 = 128;
+/// Side of the crop.
+const SIDE: u32 = 64;
 
 fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
@@ -27,7 +29,7 @@ fn gpu() -> Option<&'static Gpu> {
 
 fn weights() -> &'static WeightSet {
     static WEIGHTS: OnceLock<WeightSet> = OnceLock::new();
-    WEIGHTS.get_or_init(|| WeightSet::demo(&Role::ALL).unwrap())
+    WEIGHTS.get_or_init(|| WeightSet::by_formula("small networks", &small::shapes().to_string()).unwrap())
 }
 
 fn open(dir: &Path) -> WorkFolder {
