@@ -2,6 +2,7 @@
 //! Networks of the published structure, as small as it allows, come from the weights' formula.
 #![cfg(feature = "cli")]
 
+mod animate;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;
@@ -16,7 +17,9 @@ const LAYER: &str = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight";
 
 #[test]
 fn every_command_explains_itself() {
-    for command in [&[][..], &["lipsync"], &["verify"], &["convert"], &["bench"], &["devices"]] {
+    for command in
+        [&[][..], &["lipsync"], &["animate"], &["metrics"], &["verify"], &["convert"], &["bench"], &["devices"]]
+    {
         let said = ended_well(viseme().args(command).arg("--help"));
         assert!(said.stdout.contains("Usage: viseme"), "{command:?}: {}", said.stdout);
         assert!(command.is_empty() || said.stdout.contains("Options:"), "{command:?}");

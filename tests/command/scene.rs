@@ -10,6 +10,7 @@ use viseme::gpu::Gpu;
 use viseme::media::frames::FolderSource;
 use viseme::media::probe::{VideoInfo, probe};
 use viseme::media::{Ffmpeg, Fps, Frame, FrameSource};
+use viseme::pipelines::weights::Role;
 use viseme::weights::Source;
 use viseme::weights::formula::FormulaSource;
 
@@ -124,16 +125,24 @@ impl Scene {
     /// `viseme lipsync` from `in` to `out`, in one step, without an ffmpeg. Of `changes`, those to the options given here
     /// take their place (nothing in place of a value leaves the option out), others are added.
     pub fn lipsync(&self, changes: &[(&str, &str)]) -> Command {
+        self.job("lipsync", &[("--video", "in"), ("--landmarks", "points.json")], changes)
+    }
+
+    /// The same for `viseme animate` with the first picture of `in`.
+    pub fn animate(&self, changes: &[(&str, &str)]) -> Command {
+        self.job("animate", &[("--image", "in/0000.png")], changes)
+    }
+
+    fn job(&self, name: &str, inputs: &[(&str, &str)], changes: &[(&str, &str)]) -> Command {
         let weights = small_networks().display().to_string();
-        let mut options: Vec<(&str, &str)> = vec![
-            ("--video", "in"),
+        let mut options = inputs.to_vec();
+        options.extend([
             ("--audio", "speech.wav"),
-            ("--landmarks", "points.json"),
             ("--out", "out"),
             ("--weights", &weights),
             ("--steps", "1"),
             ("--ffmpeg", "/nonexistent/ffmpeg"),
-        ];
+        ]);
         let mut flags = Vec::new();
         for (name, value) in changes {
             match options.iter().position(|(known, _)| known == name) {
@@ -144,7 +153,7 @@ impl Scene {
             }
         }
         let mut command = viseme();
-        command.current_dir(self.folder.path()).env("TMPDIR", self.path("tmp")).arg("lipsync");
+        command.current_dir(self.folder.path()).env("TMPDIR", self.path("tmp")).arg(name);
         // One word each, so that a value may begin with a dash.
         command.args(options.into_iter().map(|(name, value)| format!("{name}={value}"))).args(flags);
         command
@@ -212,6 +221,10 @@ impl Tensors {
     }
 
     pub fn write(&self, path: &Path) {
+        self.write_with(path, r#"{"num_head_channels": 16, "num_attention_heads": 12}"#);
+    }
+
+    fn write_with(&self, path: &Path, config: &str) {
         let bytes: BTreeMap<&String, Vec<u8>> = self
             .0
             .iter()
@@ -221,28 +234,21 @@ impl Tensors {
             let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), &bytes[name]);
             (name.clone(), view.expect("a view"))
         };
-        let config = r#"{"num_head_channels": 16, "num_attention_heads": 12}"#;
         let metadata = HashMap::from([("config".to_string(), config.to_string())]);
         safetensors::serialize_to_file(self.0.iter().map(view), Some(metadata), path).expect("written");
     }
 }
 
-/// A folder with lip sync's [`small`] networks under their published names.
+/// A folder with the [`small`] networks under their published names.
 fn small_networks() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-networks");
         std::fs::create_dir_all(&folder).expect("a folder");
         let shapes = small::shapes();
-        let files = [
-            ("keyframe", "keyframe_dub.safetensors"),
-            ("interpolation", "interpolation_dub.safetensors"),
-            ("vae", "svd_vae.safetensors"),
-            ("hubert", "hubert-base-ls960.safetensors"),
-            ("wavlm", "WavLM-Base+.safetensors"),
-        ];
-        for (seed, (role, file)) in files.into_iter().enumerate() {
-            let small = serde_json::from_value(shapes[role].clone()).expect("shapes");
+        for (seed, role) in Role::ALL.into_iter().enumerate() {
+            let file = role.file_names()[0];
+            let small = serde_json::from_value(shapes[role.name()].clone()).expect("shapes");
             let source = FormulaSource::new(small, seed as u64, false, 1.0);
             let values = |name: &String| {
                 let bytes = source.read(name).expect("values").into_owned();
@@ -252,7 +258,11 @@ fn small_networks() -> &'static Path {
             let tensors = source.names().into_iter().map(|name| (name.clone(), (shape(&name), values(&name))));
             // Complete at once, whoever else runs these tests.
             let partial = folder.join(format!("{file}.{}", std::process::id()));
-            Tensors(tensors.collect()).write(&partial);
+            let tensors = Tensors(tensors.collect());
+            match role {
+                Role::Beats => tensors.write_with(&partial, &shapes["config"]["beats"].to_string()),
+                _ => tensors.write(&partial),
+            }
             std::fs::rename(partial, folder.join(file)).expect("renamed");
         }
         folder
