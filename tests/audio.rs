@@ -1,8 +1,12 @@
 //! Embeddings of whole clips: pieces against one piece, ends, lengths, and what KeyFace puts side by side.
 
+#[path = "common/device.rs"]
+mod device;
+
+use device::gpu;
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use viseme::gpu::{Elem, Gpu};
 use viseme::models::beats::{self, Beats};
 use viseme::models::hubert::{self, Hubert};
@@ -13,19 +17,6 @@ use viseme::pipelines::segments::{FRAME_SAMPLES, Parity};
 use viseme::verify::golden::Golden;
 use viseme::weights::formula::FormulaSource;
 use viseme::weights::{Dtype, Source, Weights};
-
-fn gpu() -> Option<&'static Gpu> {
-    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    GPU.get_or_init(|| match Gpu::new(None) {
-        Ok(gpu) => Some(gpu),
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    })
-    .as_ref()
-}
 
 fn fixture(name: &str) -> Golden {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);

@@ -1,5 +1,9 @@
 //! Every kernel is timed by some case of `viseme bench`.
 
+#[path = "common/device.rs"]
+mod device;
+
+use device::there;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use viseme::bench::{Case, cases};
@@ -8,14 +12,7 @@ use viseme::ops::KERNELS;
 
 /// Names of the kernels that the `wanted` cases ran on a device restricted so.
 fn ran(wanted: fn(&Case) -> bool, restrict: fn(&mut Capabilities)) -> Option<BTreeSet<String>> {
-    let gpu = match Gpu::restricted(None, restrict) {
-        Ok(gpu) => gpu,
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            return None;
-        }
-    };
+    let gpu = there(Gpu::restricted(None, restrict))?;
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let record = seen.clone();
     gpu.inspect_variants(Box::new(move |kernel, _| {

@@ -2,11 +2,14 @@
 //!
 //! `VISEME_GOLDEN_FULL=1` adds the full-size networks, which take minutes and up to 14 GiB.
 
+#[path = "common/device.rs"]
+mod device;
+
+use device::gpu;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use viseme::diffusion::{Branch, Guidance};
-use viseme::gpu::{Elem, Gpu};
+use viseme::gpu::Elem;
 use viseme::models::clip_unet::{AudioProjection, ClipUnet, UNUSED, weaker_weights};
 use viseme::models::unet::Config;
 use viseme::models::vae::Decoder;
@@ -16,19 +19,6 @@ use viseme::tensor::Tensor;
 use viseme::verify::golden::Golden;
 use viseme::verify::verify;
 use viseme::weights::{Dtype, Source, Weights};
-
-fn gpu() -> Option<&'static Gpu> {
-    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    GPU.get_or_init(|| match Gpu::new(None) {
-        Ok(gpu) => Some(gpu),
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    })
-    .as_ref()
-}
 
 /// Runs one file; every row must hold and there must be some.
 fn hold(path: &Path, elem: Elem) {

@@ -1,18 +1,15 @@
 //! The device layer: memory and its budget, a host program's device, loss, profiles, handles across threads.
 
+#[path = "common/device.rs"]
+mod device;
+
+use device::there;
 use viseme::gpu::{Elem, Gpu};
 use viseme::tensor::Tensor;
 use viseme::{Error, wgpu};
 
 fn gpu() -> Option<Gpu> {
-    match Gpu::new(None) {
-        Ok(gpu) => Some(gpu),
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
+    there(Gpu::new(None))
 }
 
 #[test]

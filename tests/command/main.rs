@@ -3,6 +3,8 @@
 #![cfg(feature = "cli")]
 
 mod animate;
+#[path = "../common/device.rs"]
+mod device;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;

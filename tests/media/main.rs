@@ -5,6 +5,10 @@ mod frames;
 mod video;
 mod writer;
 
+#[path = "../common/device.rs"]
+mod device;
+
+use device::there;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -12,14 +16,7 @@ use viseme::media::{Ffmpeg, Fps, Frame};
 
 /// The ffmpeg in PATH; None, said aloud, where there is none. `VISEME_REQUIRE_GPU=1` makes that a failure.
 pub fn ffmpeg() -> Option<Ffmpeg> {
-    match Ffmpeg::find(None) {
-        Ok(ffmpeg) => Some(ffmpeg),
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
+    there(Ffmpeg::find(None))
 }
 
 /// Runs ffmpeg on its own to make an input that this crate does not write.

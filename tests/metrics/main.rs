@@ -1,5 +1,8 @@
 //! Each measure against a case worked out by hand, and against an independent one in Python (tests/reference/make_metrics.py).
 
+#[path = "../common/device.rs"]
+mod device;
+
 mod command;
 mod mouth;
 mod pictures;
@@ -8,6 +11,7 @@ mod report;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use device::there;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use viseme::gpu::Gpu;
@@ -16,18 +20,7 @@ use viseme::gpu::Gpu;
 /// `VISEME_REQUIRE_GPU=1` makes that a failure.
 fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    GPU.get_or_init(|| match Gpu::new(None) {
-        Ok(gpu) => {
-            gpu.poison_allocations().expect("poison");
-            Some(gpu)
-        }
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    })
-    .as_ref()
+    GPU.get_or_init(|| there(Gpu::new(None)).inspect(|gpu| gpu.poison_allocations().expect("poison"))).as_ref()
 }
 
 /// tests/fixtures/metrics.safetensors.

@@ -2,6 +2,8 @@
 
 mod attention;
 mod composite;
+#[path = "../common/device.rs"]
+mod device;
 mod fbank;
 mod gemm;
 mod group_norm;
@@ -19,6 +21,7 @@ mod resample;
 mod rgb;
 mod sampling;
 
+use device::there;
 use half::f16;
 use std::sync::OnceLock;
 use viseme::gpu::{Elem, Gpu};
@@ -28,15 +31,7 @@ use viseme::tensor::Tensor;
 /// `VISEME_REQUIRE_GPU=1` makes that a failure.
 pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    GPU.get_or_init(|| match Gpu::new(None) {
-        Ok(gpu) => Some(prepare(gpu)),
-        Err(error) => {
-            assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    })
-    .as_ref()
+    GPU.get_or_init(|| there(Gpu::new(None)).map(prepare)).as_ref()
 }
 
 /// The same device without subgroups, as SwiftShader and older drivers are: other variants run.
