@@ -2,8 +2,8 @@
 .PHONY: demo test test-splits test-portable lint setup
 
 DEMO_OUT ?= out/demo.mp4
-# Mesa's device selection layer asks for a desktop and says so where there is none.
-export NODEVICE_SELECT ?= 1
+# Mesa looks for a Wayland display, and complains where there is no desktop to have one.
+export WAYLAND_DISPLAY ?= /none
 
 setup:
 	@scripts/setup.sh
