@@ -2,7 +2,7 @@
 // over part p, exact.
 //   g = (9798 R + 19235 G + 3735 B + 2^14) >> 15     BT.601 luma in OpenCV's fixed point
 //   Beyond the border lies the picture mirrored about its outermost pixels (OpenCV's default, "reflect 101").
-//   x   u32 [words]          bytes of packed RGB, four to a word
+//   x   u32 [words]          bytes of packed RGB, four to a word, of the rows that the parts need
 //   y   u32 [parts, 2]       the first of each pair is an i32; written everywhere
 // Dispatch: one workgroup per part of WORKGROUP * EACH pixels, folded over x and y. A part may have up to 4128 pixels, or the
 // sum of squares (at most 1020^2 each) leaves a u32.
@@ -10,6 +10,8 @@
 width: u32
 height: u32
 parts: u32
+first: u32              // the picture's part that y begins with
+base: u32               // the picture's byte that x begins with
 #end
 #read x
 #write y
@@ -17,7 +19,10 @@ parts: u32
 var<workgroup> total: atomic<i32>;
 var<workgroup> squares: atomic<u32>;
 
-fn byte(i: u32) -> u32 { return (x[i / 4u] >> (i % 4u * 8u)) & 0xffu; }
+fn byte(at: u32) -> u32 {
+    let i = at - params.base;
+    return (x[i / 4u] >> (i % 4u * 8u)) & 0xffu;
+}
 
 fn grey(row: u32, column: u32) -> i32 {
     let i = (row * params.width + column) * 3u;
@@ -44,7 +49,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     var sum = 0;
     var sum_squares = 0u;
     for (var step = 0u; step < EACH; step++) {
-        let i = (part * EACH + step) * WORKGROUP + local;
+        let i = ((params.first + part) * EACH + step) * WORKGROUP + local;
         if i >= params.width * params.height { break; }
         let row = i / params.width;
         let column = i % params.width;

@@ -321,10 +321,55 @@ pub(super) fn gemm(
     if let Some(add) = epilogue.add.filter(|a| a.last_dim() != shape.columns || add_rows == 0 || rows % add_rows != 0) {
         return Err(wrong("add", format!("rows of {} that divide {rows}", shape.columns), add));
     }
+    let limit = x.gpu().capabilities().max_binding_bytes as usize;
+    let line = x.shape()[2] * channels.max(shape.columns) * 4;
+    if line > limit && shape.kernel[1] == 1 && geometry.stride == 1 && geometry.pad[1] == 0 && !geometry.upsample {
+        return in_strips(x, weight, geometry, epilogue, elem);
+    }
     let (kernel, tile_rows) = kernel(x.gpu());
     let y = Tensor::empty(x.gpu(), &out_shape, elem)?;
     let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1), kernel, tile_rows };
     gemm.split(x, &y)?;
+    Ok(y)
+}
+
+/// [`gemm`] on strips of columns, which a kernel one column wide leaves apart: for lines that are too long for one binding.
+fn in_strips(
+    x: &Tensor,
+    weight: &PackedWeight,
+    geometry: Geometry,
+    epilogue: Epilogue<'_>,
+    elem: Elem,
+) -> Result<Tensor> {
+    let [images, height, width, channels] = x.dims("conv input")?;
+    let (out_height, columns) = (geometry.out[0], weight.shape.columns);
+    let limit = x.gpu().capabilities().max_binding_bytes as usize;
+    // Borders where a binding can start, if so many columns fit.
+    let fitting = limit / (4 * channels.max(columns));
+    let strip = if fitting >= 64 { fitting / 64 * 64 } else { fitting };
+    if strip == 0 {
+        let found = format!("{} bytes", 4 * channels.max(columns));
+        return Err(Problem::new("conv", format!("pixels that fit a binding of {limit} bytes"), found).gpu());
+    }
+    if let Some(add) = epilogue.add.filter(|add| !(images * out_height).is_multiple_of(add.len() / columns)) {
+        return Err(Problem::new("conv add", "whole lines for each row", format!("{:?}", add.shape())).shape());
+    }
+    let y = Tensor::empty(x.gpu(), &[images, out_height, width, columns], elem)?;
+    for start in (0..width).step_by(strip) {
+        let count = strip.min(width - start);
+        let cut = |from: &Tensor, lines: usize, channels: usize| -> Result<Tensor> {
+            let line = |line: usize| piece(from, (line * width + start) * channels, &[1, count, channels]);
+            Tensor::stack_rows(&(0..lines).map(line).collect::<Result<Vec<_>>>()?.iter().collect::<Vec<_>>())
+        };
+        let x = cut(x, images * height, channels)?.reshape(&[images, height, count, channels])?;
+        let residual = epilogue.residual.map(|residual| cut(residual, images * out_height, columns)).transpose()?;
+        let epilogue = Epilogue { residual: residual.as_ref(), ..epilogue };
+        let made = gemm(&x, weight, Geometry { out: [out_height, count], ..geometry }, epilogue, elem)?;
+        for line in 0..images * out_height {
+            let part = piece(&made, line * count * columns, &[count * columns])?;
+            y.copy_in((line * width + start) * columns, &part)?;
+        }
+    }
     Ok(y)
 }
 

@@ -1,7 +1,7 @@
 //! Measures of 8-bit pictures and of feature maps, as partial sums that the host adds up in f64: errors of the f32 sum of a
 //! whole frame would show in the metric.
 
-use super::{Call, Rgb8, reduction_constants, row_ranges};
+use super::{Call, Rgb8, piece, reduction_constants, row_ranges};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -20,6 +20,16 @@ const SSIM_TILE: usize = 16;
 
 fn part_size(constants: &[(&str, u32)]) -> usize {
     constants.iter().map(|(_, value)| *value as usize).product()
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct LaplacianParams {
+    width: u32,
+    height: u32,
+    parts: u32,
+    first: u32,
+    base: u32,
 }
 
 #[repr(C)]
@@ -43,19 +53,29 @@ impl Rgb8 {
     /// Per frame a u32 tensor of partial sums of `(self - other)^2` over all pixels and colours; exact.
     pub fn squared_error(&self, other: &Rgb8) -> Result<Vec<Tensor>> {
         self.expect_alike("squared_error", other)?;
-        let parts = self.stride().div_ceil(part_size(&EXACT));
+        let (size, limit) = (part_size(&EXACT), self.gpu().capabilities().max_binding_bytes as usize);
+        let parts = self.stride().div_ceil(size);
         let measure = |frame: usize| {
             let y = Tensor::empty(self.gpu(), &[parts], Elem::U32)?;
-            Call {
-                kernel: &SQUARED_ERROR,
-                constants: &EXACT,
-                params: [self.stride() as u32, parts as u32],
-                tensors: &[self.frame(frame)?.words(), other.frame(frame)?.words(), &y],
-                groups: parts,
-                flops: 12.0 * self.stride() as f64,
-                site: None,
+            let (a, b) = (self.frame(frame)?, other.frame(frame)?);
+            let step = (limit / (4 * size)).max(1);
+            for first in (0..parts).step_by(step) {
+                let count = step.min(parts - first);
+                let words = (count * size).min(self.stride() - first * size);
+                let band = |of: &Rgb8| piece(of.words(), first * size, &[words]);
+                let part = Tensor::empty(self.gpu(), &[count], Elem::U32)?;
+                Call {
+                    kernel: &SQUARED_ERROR,
+                    constants: &EXACT,
+                    params: [words as u32, count as u32],
+                    tensors: &[&band(&a)?, &band(&b)?, &part],
+                    groups: count,
+                    flops: 12.0 * words as f64,
+                    site: None,
+                }
+                .record()?;
+                y.copy_in(first, &part)?;
             }
-            .record()?;
             Ok(y)
         };
         (0..self.frames()).map(measure).collect()
@@ -64,19 +84,42 @@ impl Rgb8 {
     /// Per frame u32 `[parts, 2]`: partial sums of the grey picture's Laplacian (as i32 bits) and of its square; exact. The
     /// 3x3 Laplacian and the grey are OpenCV's.
     pub fn laplacian(&self) -> Result<Vec<Tensor>> {
-        let parts = (self.width() * self.height()).div_ceil(part_size(&EXACT_PIXELS));
+        let (size, limit) = (part_size(&EXACT_PIXELS), self.gpu().capabilities().max_binding_bytes as usize);
+        let pixels = self.width() * self.height();
+        let parts = pixels.div_ceil(size);
         let measure = |frame: usize| {
             let y = Tensor::empty(self.gpu(), &[parts, 2], Elem::U32)?;
-            Call {
-                kernel: &LAPLACIAN,
-                constants: &EXACT_PIXELS,
-                params: [self.width() as u32, self.height() as u32, parts as u32],
-                tensors: &[self.frame(frame)?.words(), &y],
-                groups: parts,
-                flops: 40.0 * (self.width() * self.height()) as f64,
-                site: None,
+            let words = self.frame(frame)?;
+            // The parts' own rows, those they begin and end in, and one above and below.
+            let margin = 4 * self.width() * 3 + 512;
+            let step = (limit.saturating_sub(margin) / (3 * size)).max(1);
+            for first in (0..parts).step_by(step) {
+                let count = step.min(parts - first);
+                let top = (first * size / self.width()).saturating_sub(1);
+                let last = ((first + count) * size).min(pixels) - 1;
+                let bottom = (last / self.width() + 2).min(self.height());
+                // From a binding's border on, 256 bytes at most.
+                let begin = top * self.width() * 3 / 256 * 64;
+                let end = (bottom * self.width() * 3).div_ceil(4);
+                let part = Tensor::empty(self.gpu(), &[count, 2], Elem::U32)?;
+                Call {
+                    kernel: &LAPLACIAN,
+                    constants: &EXACT_PIXELS,
+                    params: LaplacianParams {
+                        width: self.width() as u32,
+                        height: self.height() as u32,
+                        parts: count as u32,
+                        first: first as u32,
+                        base: 4 * begin as u32,
+                    },
+                    tensors: &[&piece(words.words(), begin, &[end - begin])?, &part],
+                    groups: count,
+                    flops: 40.0 * (last + 1 - first * size) as f64,
+                    site: None,
+                }
+                .record()?;
+                y.copy_in(2 * first, &part)?;
             }
-            .record()?;
             Ok(y)
         };
         (0..self.frames()).map(measure).collect()

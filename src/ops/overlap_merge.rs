@@ -54,11 +54,22 @@ impl Tensor {
             merge(self, 0, &y, 0)?;
             return Ok(y);
         }
-        // Frame by frame, each with the stretch of segments that holds it.
+        // Frame by frame, each with the stretch of segments that holds it, or as a sum where even that is too long.
         for frame in 0..frames {
             let first = if frame < length { 0 } else { (frame - length) / step + 1 };
             let last = (frame / step).min(segments - 1);
             let place = |segment: usize| segment * length + frame - segment * step;
+            let stretch = place(last) + 1 - place(first);
+            if 4 * stretch * width > self.gpu().capabilities().max_binding_bytes as usize {
+                let shown = |segment: usize| piece(self, place(segment) * width, &[width]);
+                let mut sum = shown(first)?;
+                for segment in first + 1..=last {
+                    sum = sum.add(&shown(segment)?)?;
+                }
+                let count = (last + 1 - first) as f32;
+                y.copy_in(frame * width, &if count > 1.0 { sum.affine(1.0 / count, 0.0)? } else { sum })?;
+                continue;
+            }
             let x = piece(self, place(first) * width, &[place(last) + 1 - place(first), width])?;
             let merged = Tensor::empty(self.gpu(), &[1, width], Elem::F32)?;
             merge(&x, place(first), &merged, frame)?;

@@ -191,3 +191,39 @@ fn a_wrong_width_is_refused_by_name() {
     let error = x.linear(&weight, Epilogue::default()).unwrap_err().to_string();
     assert!(error.contains("proj_in") && error.contains("4 channels"), "{error}");
 }
+
+/// Lines too long for one binding, as the temporal convolutions of large pictures have them: strips and whole lines agree,
+/// whatever the epilogue. Kernel rows are added in another order where even a strip's lines do not fit together.
+#[test]
+fn strips_of_a_line_equal_the_whole_line() {
+    let Some(gpu) = gpu() else { return };
+    let restricted = Gpu::restricted(None, |capabilities| capabilities.max_binding_bytes = 64 << 10);
+    let Some(narrow) = crate::there(restricted) else { return };
+    narrow.poison_allocations().unwrap();
+    for ([clips, frames, places, channels], columns, elem) in [
+        ([2, 3, 700, 32], 32, Elem::F32),
+        ([1, 1, 900, 24], 20, Elem::F16),
+        ([1, 4, 300, 70], 66, Elem::F32),
+        ([1, 2, 15, 1200], 16, Elem::F32),
+    ] {
+        let mut random = Random(5);
+        let (rows, lines) = (clips * frames * places, clips * frames);
+        let x = stored(elem, &random.vec(rows * channels));
+        let w = random.vec(columns * channels * 3);
+        let (bias, add, residual) = (random.vec(columns), random.vec(lines * columns), random.vec(rows * columns));
+        let run = |gpu: &Gpu| {
+            let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
+            let shape = WeightShape { columns, group_channels: channels, kernel: [3, 1], groups: 1 };
+            let weight = PackedWeight::pack(gpu, shape, Elem::F32, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+            let geometry = Geometry { stride: 1, pad: [1, 0], out: [frames, places], upsample: false };
+            let (bias, add) = (tensor(&[columns], &bias, Elem::F32), tensor(&[lines, columns], &add, elem));
+            let residual = tensor(&[clips, frames, places, columns], &residual, elem);
+            let activation = Activation::Silu;
+            let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), activation, residual: Some(&residual) };
+            let x = tensor(&[clips, frames, places, channels], &x, elem);
+            x.conv2d(&weight, geometry, epilogue).unwrap()
+        };
+        let want: Vec<f64> = run(gpu).to_f32().unwrap().iter().map(|&v| f64::from(v)).collect();
+        check(&format!("{places} places of {channels} channels to {columns}"), &run(&narrow), &want, bar(elem));
+    }
+}

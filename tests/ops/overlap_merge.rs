@@ -5,9 +5,16 @@ use viseme::tensor::Tensor;
 fn matches_the_reference() {
     let Some(gpu) = gpu() else { return };
     let mut random = Random(1);
-    for (segments, length, overlap, width) in
-        [(1, 1, 0, 1), (1, 14, 1, 5), (3, 14, 1, 24), (4, 5, 0, 7), (3, 14, 13, 3), (5, 4, 3, 17), (9, 14, 3, 1021)]
-    {
+    for (segments, length, overlap, width) in [
+        (1, 1, 0, 1),
+        (1, 14, 1, 5),
+        (3, 14, 1, 24),
+        (4, 5, 0, 7),
+        (3, 14, 13, 3),
+        (5, 4, 3, 17),
+        (9, 14, 3, 1021),
+        (3, 3, 2, 20_011),
+    ] {
         let case = format!("{segments}x{length} overlap {overlap} width {width}");
         let x = random.vec(segments * length * width);
         let frames = length + (segments - 1) * (length - overlap);
