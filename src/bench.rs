@@ -352,10 +352,9 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
                     let condition = unet.condition(&ramp(gpu, &[1, side, side, 4], Elem::F32)?, FRAMES)?;
                     let audio = projection.forward(&ramp(gpu, &[FRAMES, 2, projection.inputs()], Elem::F32)?)?;
                     let audio = audio.reshape(&[1, FRAMES, audio.last_dim()])?;
-                    Ok(Box::new(move || {
-                        let prompt = Prompt { concat: &condition, audio: &audio, emotion: None };
-                        unet.forward(&x, prompt, &[0.5; FRAMES], None, &mut Trace::off())
-                    }))
+                    let prompt = Prompt { concat: &condition, audio: &audio, unheard: 0, emotion: None };
+                    let prepared = unet.prepare(prompt, &mut Trace::off())?;
+                    Ok(Box::new(move || unet.forward(&x, &prepared, &[0.5; FRAMES], None, &mut Trace::off())))
                 },
                 side,
             ),
