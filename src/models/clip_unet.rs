@@ -145,7 +145,7 @@ impl ClipUnet {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let joined = Tensor::concat_channels(&[x, &prepared.concat])?.cast(self.elem)?;
-        self.unet.forward(&joined, &prepared.unet, c_noise, image_only, trace)?.cast(Elem::F32)
+        self.unet.forward(joined, &prepared.unet, c_noise, image_only, trace)?.cast(Elem::F32)
     }
 }
 

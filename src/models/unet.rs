@@ -159,18 +159,18 @@ impl VideoUnet {
     /// 0.25 ln(sigma) of each clip and frame; where `image_only` is true a frame keeps the spatial branches alone, None: nowhere.
     pub fn forward(
         &self,
-        x: &Tensor,
+        x: Tensor,
         prepared: &Prepared,
         c_noise: &[f32],
         image_only: Option<&[bool]>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let [clips, frames, height, width, _] = x.dims("unet input")?;
+        let [clips, frames, ..] = x.dims::<5>("unet input")?;
         if c_noise.len() != clips * frames {
             let found = c_noise.len().to_string();
             return Err(Problem::new("c_noise", format!("{} values", clips * frames), found).shape());
         }
-        trace.note("unet_input", x);
+        trace.note("unet_input", &x);
 
         let t = sinusoidal_embedding(x.gpu(), c_noise, self.model_channels)?;
         let time = self.time_embed[1].forward(&self.time_embed[0].activated(&t, Activation::Silu)?)?;
@@ -179,8 +179,8 @@ impl VideoUnet {
         let silu_emb = time.add(&prepared.label_emb)?.silu()?;
         let moment = Moment { silu_emb: &silu_emb, image_only };
 
-        let x = x.reshape(&[clips * frames, height, width, x.last_dim()])?;
-        let mut h = as_clips(self.input_conv.forward(&x)?, clips)?;
+        let mut h = as_clips(self.input_conv.forward(&as_images(&x)?)?, clips)?;
+        drop(x);
         trace.note("input_blocks.0", &h);
         let mut skips = vec![h.clone()];
         for (index, (stage, heard)) in self.input_blocks.iter().zip(&prepared.input_blocks).enumerate() {

@@ -2,6 +2,7 @@
 
 mod animate;
 mod lipsync;
+mod memory;
 #[path = "../common/small.rs"]
 mod small;
 
