@@ -1,5 +1,6 @@
 //! Timing of kernels and networks: one list of cases for `viseme bench` and `cargo bench`.
 
+use crate::diffusion::{Denoiser, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
 use crate::models::clip_unet::Prompt;
@@ -8,6 +9,7 @@ use crate::ops::{
     Activation, Attend, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8, Rows,
     WeightShape,
 };
+use crate::pipelines::stage::{Conditions, StageNetworks};
 use crate::pipelines::weights::{Role, Storage, WeightSet};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -352,9 +354,30 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
                     let condition = unet.condition(&ramp(gpu, &[1, side, side, 4], Elem::F32)?, FRAMES)?;
                     let audio = projection.forward(&ramp(gpu, &[FRAMES, 2, projection.inputs()], Elem::F32)?)?;
                     let audio = audio.reshape(&[1, FRAMES, audio.last_dim()])?;
+                    let prompt = Prompt { concat: &condition, audio: &audio, unheard: 0, emotion: None };
+                    let prepared = unet.prepare(prompt, &mut Trace::off())?;
+                    Ok(Box::new(move || unet.forward(&x, &prepared, &[0.5; FRAMES], None, &mut Trace::off())))
+                },
+                side,
+            ),
+        ),
+        Case::network(
+            "guided step",
+            format!("3x{FRAMES}x{side}x{side}x4"),
+            with(
+                |weights, gpu, storage, side| {
+                    let (unet, projection) = weights.stage(gpu, Role::Keyframe, storage)?;
+                    let x = ramp(gpu, &[1, FRAMES, side, side, 4], Elem::F32)?;
+                    let audio = projection.forward(&ramp(gpu, &[FRAMES, 2, projection.inputs()], Elem::F32)?)?;
+                    let audio = audio.reshape(&[1, FRAMES, audio.last_dim()])?;
                     Ok(Box::new(move || {
-                        let prompt = Prompt { concat: &condition, audio: &audio, emotion: None };
-                        unet.forward(&x, prompt, &[0.5; FRAMES], None, &mut Trace::off())
+                        let reference = ramp(x.gpu(), &[1, side, side, 4], Elem::F32)?;
+                        let denoiser = Denoiser { guidance: Guidance::default(), inpaint: None, batched: true };
+                        let networks = StageNetworks::one(&unet);
+                        let told = Conditions::new(networks, &reference, &audio, None, denoiser.guidance.branches())?;
+                        denoiser.denoise(&x, 1.0, |x, branches, c_noise| {
+                            told.forward(x, branches, &[c_noise as f32; 3 * FRAMES])
+                        })
                     }))
                 },
                 side,

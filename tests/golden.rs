@@ -9,11 +9,11 @@ use device::gpu;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{Branch, Guidance};
-use viseme::gpu::Elem;
-use viseme::models::clip_unet::{AudioProjection, ClipUnet, UNUSED, weaker_weights};
+use viseme::gpu::{Elem, Gpu};
+use viseme::models::clip_unet::{AudioProjection, ClipUnet, Prompt, UNUSED, weaker_weights};
 use viseme::models::unet::Config;
 use viseme::models::vae::Decoder;
-use viseme::nn::Loader;
+use viseme::nn::{Loader, Trace};
 use viseme::pipelines::stage::{Conditions, StageNetworks};
 use viseme::tensor::Tensor;
 use viseme::verify::golden::Golden;
@@ -169,6 +169,38 @@ fn two_networks_are_asked_one_after_the_other_and_both_must_be_there() {
     let told = Conditions::new(networks, &reference, &audio, Some(&zeros(&[5, 24])), branches).unwrap();
     let error = told.forward(&x, &[Branch::Conditional], &[0.0; 5]).err().unwrap().to_string();
     assert!(error.contains("emotion: expected 0 channels, found 24"), "{error}");
+}
+
+/// Clips that hear nothing are spared the attention to it: the same bits as with it, whether none, some or all of them hear.
+#[test]
+fn attention_to_nothing_is_its_bias() {
+    let Some(gpu) = gpu() else { return };
+    let w = Golden::open(&fixture("unet_interpolation.safetensors")).unwrap().weights().unwrap();
+    let wave = |shape: &[usize], elem: Elem| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (0.7 * i as f32).sin()).collect();
+        Tensor::from_values(gpu, shape, elem, &values).unwrap()
+    };
+    for elem in [Elem::F32, Elem::F16] {
+        let unet = ClipUnet::load(&Loader::new(gpu, &w.at("model"), elem), Config { head_dim: 16 }, elem).unwrap();
+        let concat = unet.condition(&wave(&[3, 6, 10, 8], Elem::F32), 5).unwrap();
+        let x = wave(&[3, 5, 6, 10, 4], Elem::F32);
+        for unheard in [1, 2, 3] {
+            let zeros = Tensor::zeros(gpu, &[unheard, 5, 56], Elem::F32).unwrap();
+            let audio = Tensor::stack_rows(&[&zeros, &wave(&[3 - unheard, 5, 56], Elem::F32)]).unwrap();
+            let forward = |unheard| {
+                let prompt = Prompt { concat: &concat, audio: &audio, unheard, emotion: None };
+                let prepared = unet.prepare(prompt, &mut Trace::off()).unwrap();
+                unet.forward(&x, &prepared, &[0.3; 15], None, &mut Trace::off()).unwrap().to_f32().unwrap()
+            };
+            let (attended, spared) = (forward(0), forward(unheard));
+            assert!(attended.iter().all(|v| v.is_finite()) && attended.iter().any(|v| v.abs() > 1e-3));
+            let off = attended.iter().zip(&spared).position(|(a, b)| a.to_bits() != b.to_bits());
+            assert!(off.is_none(), "{elem:?}, {unheard} of 3 clips unheard: element {off:?}");
+        }
+        let prompt = Prompt { concat: &concat, audio: &wave(&[3, 5, 56], Elem::F32), unheard: 4, emotion: None };
+        let error = unet.prepare(prompt, &mut Trace::off()).err().unwrap().to_string();
+        assert!(error.contains("context: expected 3 clips, found 4 of them unheard"), "{error}");
+    }
 }
 
 macro_rules! fixture_tests {

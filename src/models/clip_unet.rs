@@ -6,7 +6,7 @@
 //! What tells them apart is in the weights: `learned_mask` makes an interpolation network, a label embedding wider than the
 //! audio makes one that feels. A third network, KeyFace's weaker one (see [`weaker_weights`]), differs in its values only.
 
-use super::unet::{Config, Inputs, VideoUnet};
+use super::unet::{self, Conditioning, Config, VideoUnet};
 use crate::gpu::{Elem, Gpu};
 use crate::nn::{Linear, Loader, Trace, sinusoidal_embedding};
 use crate::tensor::Tensor;
@@ -35,8 +35,16 @@ pub struct Prompt<'a> {
     /// `[clips, frames, channels]`: enters through the timestep embedding, each frame its own row, and as the tokens that
     /// every frame attends to.
     pub audio: &'a Tensor,
+    /// Leading clips whose audio is all zero, for guidance: what they would attend to need not be computed.
+    pub unheard: usize,
     /// From [`ClipUnet::emotion`], for networks that take one.
     pub emotion: Option<&'a Tensor>,
+}
+
+/// A [`Prompt`] as the network takes it at each noise level; made once for a run, by [`ClipUnet::prepare`].
+pub struct Prepared {
+    concat: Tensor,
+    unet: unet::Prepared,
 }
 
 impl ClipUnet {
@@ -106,17 +114,9 @@ impl ClipUnet {
         Tensor::concat_channels(&[&placed, &ends])?.reshape(&[clips, frames, height, width, channels / 2 + 1])
     }
 
-    /// The network's output F for scaled latents `x` `[clips, frames, height, width, 4]`, all in f32; `c_noise` one value
-    /// per clip and frame.
-    pub fn forward(
-        &self,
-        x: &Tensor,
-        prompt: Prompt<'_>,
-        c_noise: &[f32],
-        image_only: Option<&[bool]>,
-        trace: &mut Trace,
-    ) -> Result<Tensor> {
-        let Prompt { concat, audio, emotion } = prompt;
+    /// What all evaluations with `prompt` have in common.
+    pub fn prepare(&self, prompt: Prompt<'_>, trace: &mut Trace) -> Result<Prepared> {
+        let Prompt { concat, audio, unheard, emotion } = prompt;
         let rows = audio.reshape(&[audio.len() / audio.last_dim().max(1), audio.last_dim()])?;
         let channels = emotion.map_or(0, Tensor::last_dim);
         if channels != self.emotion_channels {
@@ -130,9 +130,22 @@ impl ClipUnet {
             }
             None => rows,
         };
-        let inputs = Inputs { c_noise, label: &label, context: &audio.cast(self.elem)?, image_only };
-        let joined = Tensor::concat_channels(&[x, concat])?.cast(self.elem)?;
-        self.unet.forward(&joined, inputs, trace)?.cast(Elem::F32)
+        let told = Conditioning { label: &label, context: &audio.cast(self.elem)?, unheard };
+        Ok(Prepared { concat: concat.clone(), unet: self.unet.prepare(told, trace)? })
+    }
+
+    /// The network's output F for scaled latents `x` `[clips, frames, height, width, 4]`, all in f32; `c_noise` one value
+    /// per clip and frame.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        prepared: &Prepared,
+        c_noise: &[f32],
+        image_only: Option<&[bool]>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
+        let joined = Tensor::concat_channels(&[x, &prepared.concat])?.cast(self.elem)?;
+        self.unet.forward(joined, &prepared.unet, c_noise, image_only, trace)?.cast(Elem::F32)
     }
 }
 

@@ -46,26 +46,33 @@ struct Stage {
     resample: Option<Conv2d>,
 }
 
-/// What every block of one forward sees beside its input.
+/// What the network is told, the same at every noise level.
 #[derive(Clone, Copy)]
 pub struct Conditioning<'a> {
-    /// SiLU of the timestep (and audio) embedding, since every block begins with it: `[clips * frames, emb_channels]`, f32.
-    pub silu_emb: &'a Tensor,
+    /// What `label_emb` takes, `[clips * frames, label_channels]`, f32.
+    pub label: &'a Tensor,
     /// Audio tokens of each clip, `[clips, tokens, context_channels]`.
     pub context: &'a Tensor,
-    /// Per clip and frame: true keeps the spatial branch alone. None: no frame does.
-    pub image_only: Option<&'a [bool]>,
+    /// Leading clips whose context is all zero: they are spared the attention to it, with the same result.
+    pub unheard: usize,
 }
 
-/// One call's inputs beside x.
-#[derive(Clone, Copy)]
-pub struct Inputs<'a> {
-    /// 0.25 ln(sigma) of each clip and frame.
-    pub c_noise: &'a [f32],
-    /// Added to the timestep embedding: what `label_emb` takes, `[clips * frames, label_channels]`, f32.
-    pub label: &'a Tensor,
-    pub context: &'a Tensor,
-    pub image_only: Option<&'a [bool]>,
+/// A [`Conditioning`] as the network takes it at each noise level: everything that does not depend on the noise.
+pub struct Prepared {
+    /// Added to the timestep embedding, `[clips * frames, emb_channels]`, f32.
+    label_emb: Tensor,
+    input_blocks: Vec<Option<Heard>>,
+    middle: Heard,
+    output_blocks: Vec<Option<Heard>>,
+}
+
+/// What one transformer makes of the conditioning.
+pub struct Heard {
+    /// Of each frame's number, `[clips * frames, channels]`.
+    frame_emb: Tensor,
+    /// Keys and values of the last clips' contexts; None where no clip has one.
+    spatial: Option<Tensor>,
+    temporal: Option<Tensor>,
 }
 
 impl VideoUnet {
@@ -122,43 +129,76 @@ impl VideoUnet {
         })
     }
 
-    /// `x` `[clips, frames, height, width, in_channels]` → the network's output F of the same size.
-    pub fn forward(&self, x: &Tensor, inputs: Inputs<'_>, trace: &mut Trace) -> Result<Tensor> {
-        let [clips, frames, height, width, _] = x.dims("unet input")?;
-        if inputs.c_noise.len() != clips * frames {
-            let found = inputs.c_noise.len().to_string();
+    /// What every forward of a run has in common.
+    pub fn prepare(&self, told: Conditioning<'_>, trace: &mut Trace) -> Result<Prepared> {
+        let [clips, ..] = told.context.dims::<3>("context")?;
+        let [rows, _] = told.label.dims("label")?;
+        if told.unheard > clips || clips == 0 || !rows.is_multiple_of(clips) {
+            let found = format!("{} of them unheard, {rows} frames", told.unheard);
+            return Err(Problem::new("context", format!("{clips} clips"), found).shape());
+        }
+        trace.note("label_emb_input", told.label);
+        let label_emb = self.label_emb[1].forward(&self.label_emb[0].activated(told.label, Activation::Silu)?)?;
+        trace.note("label_emb", &label_emb);
+
+        let heard =
+            |transformer: &SpatialVideoTransformer| transformer.prepare(told.context, rows / clips, told.unheard);
+        let stages = |stages: &[Stage]| {
+            let each = stages.iter().map(|stage| stage.attention.as_ref().map(heard).transpose());
+            each.collect::<Result<Vec<_>>>()
+        };
+        Ok(Prepared {
+            label_emb,
+            input_blocks: stages(&self.input_blocks)?,
+            middle: heard(&self.middle.1)?,
+            output_blocks: stages(&self.output_blocks)?,
+        })
+    }
+
+    /// `x` `[clips, frames, height, width, in_channels]` → the network's output F of the same size. `c_noise` is
+    /// 0.25 ln(sigma) of each clip and frame; where `image_only` is true a frame keeps the spatial branches alone, None: nowhere.
+    pub fn forward(
+        &self,
+        x: Tensor,
+        prepared: &Prepared,
+        c_noise: &[f32],
+        image_only: Option<&[bool]>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
+        let [clips, frames, ..] = x.dims::<5>("unet input")?;
+        if c_noise.len() != clips * frames {
+            let found = c_noise.len().to_string();
             return Err(Problem::new("c_noise", format!("{} values", clips * frames), found).shape());
         }
-        trace.note("unet_input", x);
+        trace.note("unet_input", &x);
 
-        let t = sinusoidal_embedding(x.gpu(), inputs.c_noise, self.model_channels)?;
+        let t = sinusoidal_embedding(x.gpu(), c_noise, self.model_channels)?;
         let time = self.time_embed[1].forward(&self.time_embed[0].activated(&t, Activation::Silu)?)?;
-        trace.note("label_emb_input", inputs.label);
-        let label = self.label_emb[1].forward(&self.label_emb[0].activated(inputs.label, Activation::Silu)?)?;
         trace.note("time_embed", &time);
-        trace.note("label_emb", &label);
-        let silu_emb = time.add(&label)?.silu()?;
-        let conditioning = Conditioning { silu_emb: &silu_emb, context: inputs.context, image_only: inputs.image_only };
+        // Of the sum every block takes the SiLU.
+        let silu_emb = time.add(&prepared.label_emb)?.silu()?;
+        let moment = Moment { silu_emb: &silu_emb, image_only };
 
-        let x = x.reshape(&[clips * frames, height, width, x.last_dim()])?;
-        let mut h = as_clips(self.input_conv.forward(&x)?, clips)?;
+        let mut h = as_clips(self.input_conv.forward(&as_images(&x)?)?, clips)?;
+        drop(x);
         trace.note("input_blocks.0", &h);
         let mut skips = vec![h.clone()];
-        for (index, stage) in self.input_blocks.iter().enumerate() {
-            h = stage.forward(&h, conditioning)?;
+        for (index, (stage, heard)) in self.input_blocks.iter().zip(&prepared.input_blocks).enumerate() {
+            h = stage.forward(h, moment, heard.as_ref())?;
             trace.note(&format!("input_blocks.{}", index + 1), &h);
             skips.push(h.clone());
         }
 
-        h = self.middle.0.forward(&h, conditioning, &mut Trace::off())?;
-        h = self.middle.1.forward(&h, conditioning, &mut Trace::off())?;
-        h = self.middle.2.forward(&h, conditioning, &mut Trace::off())?;
+        h = self.middle.0.forward(h, moment, &mut Trace::off())?;
+        h = self.middle.1.forward(h, &prepared.middle, image_only, &mut Trace::off())?;
+        h = self.middle.2.forward(h, moment, &mut Trace::off())?;
         trace.note("middle_block", &h);
 
-        for (index, (stage, skip)) in self.output_blocks.iter().zip(skips.into_iter().rev()).enumerate() {
-            let joined = Tensor::concat_channels(&[&h, &skip])?;
-            drop(skip);
-            h = stage.forward(&joined, conditioning)?;
+        for (index, (stage, heard)) in self.output_blocks.iter().zip(&prepared.output_blocks).enumerate() {
+            if let Some(skip) = skips.pop() {
+                h = Tensor::concat_channels(&[&h, &skip])?;
+            }
+            h = stage.forward(h, moment, heard.as_ref())?;
             trace.note(&format!("output_blocks.{index}"), &h);
         }
 
@@ -191,13 +231,13 @@ impl Stage {
         Ok(Self { block: Some(block), attention, resample: resample.transpose()? })
     }
 
-    fn forward(&self, x: &Tensor, conditioning: Conditioning<'_>) -> Result<Tensor> {
-        let mut h = x.clone();
+    /// `heard` is there where the stage has a transformer.
+    fn forward(&self, mut h: Tensor, moment: Moment<'_>, heard: Option<&Heard>) -> Result<Tensor> {
         if let Some(block) = &self.block {
-            h = block.forward(&h, conditioning, &mut Trace::off())?;
+            h = block.forward(h, moment, &mut Trace::off())?;
         }
-        if let Some(attention) = &self.attention {
-            h = attention.forward(&h, conditioning, &mut Trace::off())?;
+        if let (Some(attention), Some(heard)) = (&self.attention, heard) {
+            h = attention.forward(h, heard, moment.image_only, &mut Trace::off())?;
         }
         if let Some(resample) = &self.resample {
             h = resample_clips(resample, &h)?;
@@ -228,6 +268,15 @@ fn as_clips(x: Tensor, clips: usize) -> Result<Tensor> {
     x.reshape(&[clips, images / clips.max(1), height, width, channels])
 }
 
+/// What every residual block of one forward sees beside its input.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// SiLU of the timestep (and audio) embedding, `[clips * frames, emb_channels]`, f32.
+    pub silu_emb: &'a Tensor,
+    /// Per clip and frame: true keeps the spatial branch alone. None: no frame does.
+    pub image_only: Option<&'a [bool]>,
+}
+
 /// A spatial residual block per frame, then a temporal one along each clip, blended by one learned weight.
 /// Source: sgm `VideoResBlock`.
 pub struct VideoResBlock {
@@ -246,12 +295,12 @@ impl VideoResBlock {
     }
 
     /// `x` `[clips, frames, height, width, inputs]` → `[clips, frames, height, width, outputs]`.
-    pub fn forward(&self, x: &Tensor, conditioning: Conditioning<'_>, trace: &mut Trace) -> Result<Tensor> {
-        let spatial = self.spatial.forward(x, conditioning.silu_emb, trace)?;
+    pub fn forward(&self, x: Tensor, moment: Moment<'_>, trace: &mut Trace) -> Result<Tensor> {
+        let spatial = self.spatial.forward(x, moment.silu_emb, trace)?;
         let temporal =
-            trace.within("temporal", |trace| self.temporal.forward(&spatial, conditioning.silu_emb, trace))?;
+            trace.within("temporal", |trace| self.temporal.forward(spatial.clone(), moment.silu_emb, trace))?;
         trace.note("time_stack", &temporal);
-        self.time_mixer.forward(&spatial, &temporal, conditioning.image_only)
+        self.time_mixer.forward(&spatial, &temporal, moment.image_only)
     }
 }
 
@@ -295,24 +344,27 @@ impl ResBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, silu_emb: &Tensor, trace: &mut Trace) -> Result<Tensor> {
+    /// Takes `x` so that its memory is free for others once it is read.
+    fn forward(&self, x: Tensor, silu_emb: &Tensor, trace: &mut Trace) -> Result<Tensor> {
         let [clips, frames, ..] = x.dims::<5>("residual block")?;
+        let mut shape = x.shape().to_vec();
         let (images, samples) = match self.axis {
-            Axis::Space => (as_images(x)?, clips * frames),
-            Axis::Time => (as_time_images(x)?, clips),
+            Axis::Space => (as_images(&x)?, clips * frames),
+            Axis::Time => (as_time_images(&x)?, clips),
         };
+        drop(x);
         let emb = self.emb_proj.forward(silu_emb)?;
         trace.note("emb_layers", &emb);
 
-        let h = self.in_conv.plus_rows(&self.in_norm.silu(&images, samples)?, &emb)?;
-        let skip = match &self.skip {
-            Some(skip) => skip.forward(&images)?,
-            None => images,
-        };
+        let mut h = self.in_conv.plus_rows(&self.in_norm.silu(&images, samples)?, &emb)?;
+        let mut skip = images;
+        if let Some(conv) = &self.skip {
+            skip = conv.forward(&skip)?;
+        }
         trace.note("skip_connection", &skip);
-        let h = self.out_conv.plus(&self.out_norm.silu(&h, samples)?, &skip)?;
+        h = self.out_norm.silu(&h, samples)?;
+        h = self.out_conv.plus(&h, &skip)?;
 
-        let mut shape = x.shape().to_vec();
         shape[4] = h.last_dim();
         h.reshape(&shape)
     }
@@ -332,10 +384,8 @@ impl TimeMixer {
 
     /// `spatial`, `temporal` `[clips, frames, ..]`.
     fn forward(&self, spatial: &Tensor, temporal: &Tensor, image_only: Option<&[bool]>) -> Result<Tensor> {
-        let weights: Vec<f32> = match image_only {
-            Some(frames) => frames.iter().map(|&only| if only { 1.0 } else { self.alpha }).collect(),
-            None => vec![self.alpha],
-        };
+        let Some(frames) = image_only else { return spatial.add_scaled(self.alpha, temporal, 1.0 - self.alpha) };
+        let weights: Vec<f32> = frames.iter().map(|&only| if only { 1.0 } else { self.alpha }).collect();
         spatial.blend(temporal, &Tensor::from_f32(spatial.gpu(), &[weights.len()], &weights)?)
     }
 }
@@ -368,28 +418,43 @@ impl SpatialVideoTransformer {
         })
     }
 
+    /// What the forwards of a run have in common, for `context` `[clips, tokens, context_channels]` of which the first
+    /// `unheard` are zero, and clips of `frames` frames.
+    pub fn prepare(&self, context: &Tensor, frames: usize, unheard: usize) -> Result<Heard> {
+        let [clips, ..] = context.dims::<3>("context")?;
+        let positions: Vec<f32> = (0..clips * frames).map(|row| (row % frames) as f32).collect();
+        let t = sinusoidal_embedding(context.gpu(), &positions, self.time_pos_embed[0].inputs())?;
+        let frame_emb = self.time_pos_embed[1].forward(&self.time_pos_embed[0].activated(&t, Activation::Silu)?)?;
+        if unheard == clips {
+            return Ok(Heard { frame_emb, spatial: None, temporal: None });
+        }
+        let context = context.narrow_rows(unheard, clips - unheard)?;
+        Ok(Heard {
+            frame_emb,
+            spatial: Some(self.spatial.attn2.keys_values(&context)?),
+            temporal: Some(self.temporal.attn2.keys_values(&context)?),
+        })
+    }
+
     /// `x` `[clips, frames, height, width, channels]` → the same shape.
-    pub fn forward(&self, x: &Tensor, conditioning: Conditioning<'_>, trace: &mut Trace) -> Result<Tensor> {
+    pub fn forward(&self, x: Tensor, heard: &Heard, image_only: Option<&[bool]>, trace: &mut Trace) -> Result<Tensor> {
         let [clips, frames, height, width, channels] = x.dims("transformer")?;
         let tokens = [clips, frames, height * width, channels];
 
-        let h = self.norm.forward(x, clips * frames)?;
+        let mut h = self.norm.forward(&x, clips * frames)?;
         trace.note("norm", &h);
-        let h = self.proj_in.forward(&h.reshape(&tokens)?)?;
+        h = self.proj_in.forward(&h.reshape(&tokens)?)?;
         trace.note("proj_in", &h);
+        trace.note("time_pos_embed", &heard.frame_emb);
 
-        let positions: Vec<f32> = (0..clips * frames).map(|row| (row % frames) as f32).collect();
-        let t = sinusoidal_embedding(x.gpu(), &positions, channels)?;
-        let frame_emb = self.time_pos_embed[1].forward(&self.time_pos_embed[0].activated(&t, Activation::Silu)?)?;
-        trace.note("time_pos_embed", &frame_emb);
-
-        let spatial = self.spatial.forward(&h, conditioning.context, Over::Places)?;
+        let spatial = self.spatial.forward(h, heard.spatial.as_ref(), Over::Places)?;
         trace.note("spatial.block", &spatial);
-        let temporal = spatial.add_per_frame(&frame_emb)?;
-        let temporal = self.temporal.forward(&temporal, conditioning.context, Over::Frames)?;
+        let temporal = spatial.add_per_frame(&heard.frame_emb)?;
+        let temporal = self.temporal.forward(temporal, heard.temporal.as_ref(), Over::Frames)?;
         trace.note("time.block", &temporal);
-        let mixed = self.time_mixer.forward(&spatial, &temporal, conditioning.image_only)?;
+        let mixed = self.time_mixer.forward(&spatial, &temporal, image_only)?;
         trace.note("mixed", &mixed);
+        drop((spatial, temporal));
 
         self.proj_out.plus(&mixed, &x.reshape(&tokens)?)?.reshape(x.shape())
     }
@@ -423,14 +488,31 @@ impl TransformerBlock {
         })
     }
 
-    /// `x` `[clips, frames, places, channels]`; `over` says which tokens attend to each other.
-    fn forward(&self, x: &Tensor, context: &Tensor, over: Over) -> Result<Tensor> {
-        let mut x = x.clone();
+    /// `x` `[clips, frames, places, channels]`; `keys_values` of the last clips' context; `over` says which tokens attend to
+    /// each other.
+    fn forward(&self, mut x: Tensor, keys_values: Option<&Tensor>, over: Over) -> Result<Tensor> {
         if let Some((norm, ff)) = &self.ff_in {
-            x = ff.plus(&norm.forward(&x)?, &x)?;
+            x = ff.plus(norm.forward(&x)?, &x)?;
         }
-        x = self.attn1.plus(&self.norm1.forward(&x)?, over, &x)?;
-        x = self.attn2.plus(&self.norm2.forward(&x)?, context, over, &x)?;
-        self.ff.plus(&self.norm3.forward(&x)?, &x)
+        x = self.attn1.plus(self.norm1.forward(&x)?, over, &x)?;
+        x = self.listen(x, keys_values, over)?;
+        self.ff.plus(self.norm3.forward(&x)?, &x)
+    }
+
+    /// x + attn2(norm2(x), context), the context being zero for the clips before those that `keys_values` is of.
+    fn listen(&self, x: Tensor, keys_values: Option<&Tensor>, over: Over) -> Result<Tensor> {
+        let Some(keys_values) = keys_values else { return self.attn2.plus_unheard(&x) };
+        let (clips, hearing) = (x.shape()[0], keys_values.shape()[0]);
+        let Some(unheard) = clips.checked_sub(hearing) else {
+            return Err(Problem::new("context", format!("{clips} clips"), hearing.to_string()).shape());
+        };
+        if unheard == 0 {
+            return self.attn2.plus(self.norm2.forward(&x)?, keys_values, over, &x);
+        }
+        let first = self.attn2.plus_unheard(&x.narrow_rows(0, unheard)?)?;
+        let last = x.narrow_rows(unheard, hearing)?;
+        let last = self.attn2.plus(self.norm2.forward(&last)?, keys_values, over, &last)?;
+        drop(x);
+        Tensor::stack_rows(&[&first, &last])
     }
 }

@@ -49,10 +49,15 @@ impl SelfAttention {
     }
 
     /// `x` `[clips, frames, places, channels]` → the same shape, plus `residual`.
-    pub fn plus(&self, x: &Tensor, over: Over, residual: &Tensor) -> Result<Tensor> {
-        let qkv = self.to_qkv.forward(x)?;
+    pub fn plus(&self, x: Tensor, over: Over, residual: &Tensor) -> Result<Tensor> {
+        self.to_out.plus(&self.attended(x, over)?, residual)
+    }
+
+    fn attended(&self, x: Tensor, over: Over) -> Result<Tensor> {
+        let qkv = self.to_qkv.forward(&x)?;
+        drop(x);
         let rows = over.rows(&qkv)?;
-        let attended = Attend {
+        let attend = Attend {
             q: rows,
             k: rows.column(self.channels),
             v: rows.column(2 * self.channels),
@@ -61,7 +66,7 @@ impl SelfAttention {
             scale: (self.head_dim as f32).powf(-0.5),
             bias: None,
         };
-        self.to_out.plus(&attended.run()?, residual)
+        attend.run()
     }
 }
 
@@ -85,12 +90,30 @@ impl CrossAttention {
         })
     }
 
-    /// `x` `[clips, frames, places, channels]`, `context` `[clips, tokens, context_channels]` → `x`'s shape, plus `residual`.
-    pub fn plus(&self, x: &Tensor, context: &Tensor, over: Over, residual: &Tensor) -> Result<Tensor> {
-        let q = self.to_q.forward(x)?;
-        let kv = self.to_kv.forward(context)?;
-        let rows = Rows::of(&kv)?.shared_by(over.batches_per_clip(x)?);
-        let attended = Attend {
+    /// Keys and values side by side, all that is wanted of `context` `[clips, tokens, context_channels]`.
+    pub fn keys_values(&self, context: &Tensor) -> Result<Tensor> {
+        self.to_kv.forward(context)
+    }
+
+    /// `x` `[clips, frames, places, channels]`, its clips' [`CrossAttention::keys_values`] → `x`'s shape, plus `residual`.
+    pub fn plus(&self, x: Tensor, keys_values: &Tensor, over: Over, residual: &Tensor) -> Result<Tensor> {
+        self.to_out.plus(&self.attended(x, keys_values, over)?, residual)
+    }
+
+    /// The same where the context is all zero: so are its values and what is attended, and to_out's bias is left, whatever
+    /// asks.
+    pub fn plus_unheard(&self, residual: &Tensor) -> Result<Tensor> {
+        match self.to_out.bias() {
+            Some(bias) => residual.add_per_frame(&bias.reshape(&[1, self.channels])?),
+            None => Ok(residual.clone()),
+        }
+    }
+
+    fn attended(&self, x: Tensor, keys_values: &Tensor, over: Over) -> Result<Tensor> {
+        let q = self.to_q.forward(&x)?;
+        drop(x);
+        let rows = Rows::of(keys_values)?.shared_by(over.batches_per_clip(&q)?);
+        let attend = Attend {
             q: over.rows(&q)?,
             k: rows,
             v: rows.column(self.channels),
@@ -99,6 +122,6 @@ impl CrossAttention {
             scale: (self.head_dim as f32).powf(-0.5),
             bias: None,
         };
-        self.to_out.plus(&attended.run()?, residual)
+        attend.run()
     }
 }

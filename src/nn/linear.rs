@@ -33,6 +33,11 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// What it gives for an input of zeros, `[columns]` in f32; None for zeros.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     /// Channels of its input.
     pub fn inputs(&self) -> usize {
         self.weight.shape().group_channels
@@ -73,11 +78,18 @@ impl FeedForward {
     }
 
     /// `x` `[.., channels]` → the same shape, plus `residual`.
-    pub fn plus(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        self.out.plus(&self.proj.forward(x)?.geglu()?, residual)
+    pub fn plus(&self, x: Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.out.plus(&self.gated(x)?, residual)
     }
 
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.out.forward(&self.proj.forward(x)?.geglu()?)
+    pub fn forward(&self, x: Tensor) -> Result<Tensor> {
+        self.out.forward(&self.gated(x)?)
+    }
+
+    /// The widest tensors of the UNet: each is freed as soon as it is used.
+    fn gated(&self, x: Tensor) -> Result<Tensor> {
+        let wide = self.proj.forward(&x)?;
+        drop(x);
+        wide.geglu()
     }
 }

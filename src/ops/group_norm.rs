@@ -13,7 +13,6 @@ struct PartialParams {
     samples: u32,
     positions: u32,
     channels: u32,
-    groups: u32,
     block: u32,
     blocks: u32,
 }
@@ -23,6 +22,9 @@ struct PartialParams {
 struct MergeParams {
     samples: u32,
     groups: u32,
+    channels: u32,
+    positions: u32,
+    block: u32,
     blocks: u32,
     eps: f32,
 }
@@ -32,13 +34,15 @@ struct MergeParams {
 struct ApplyParams {
     count: u32,
     first: u32,
-    sample_size: u32,
+    positions: u32,
     channels: u32,
-    groups: u32,
 }
 
-/// Values of one group that a workgroup reduces: enough to fill it, few enough that a small sample has several.
-const BLOCK_VALUES: usize = 8192;
+/// Positions of a block: few enough that a small sample has several, enough that the blocks' statistics are small beside it.
+const BLOCK: usize = 64;
+
+/// Positions that one invocation normalises, where they divide a sample's.
+const MOST_ROWS: usize = 8;
 
 impl Tensor {
     /// `self`, seen as `[samples, positions, channels]`, normalised over positions and channels / groups, then scaled by
@@ -61,7 +65,7 @@ impl Tensor {
             return Err(Problem::new("group_norm", format!("channels in {groups} groups"), found).shape());
         }
         let limit = self.gpu().capabilities().max_binding_bytes as usize;
-        let fitting = limit / (groups * 16);
+        let fitting = limit / (channels * 8);
         if fitting > 0 && fitting < samples {
             // The statistics are bound whole.
             let (y, size) = (self.empty_like()?, self.len() / samples);
@@ -73,44 +77,55 @@ impl Tensor {
             return Ok(y);
         }
         let positions = self.len() / samples / channels;
-        let vector = u32::from((channels / groups).is_multiple_of(4));
-        let statistics = self.statistics(samples, positions, groups, eps, vector)?;
-
+        let statistics = self.statistics(samples, positions, groups, weight, eps)?;
         let y = self.empty_like()?;
-        let quads = self.len().div_ceil(4);
-        for range in super::quad_ranges(&[self, &y])? {
-            let (x_part, y_part) = (self.quads(&range)?, y.quads(&range)?);
+        let record = |x: &Tensor, y: &Tensor, first: usize, rows: usize| {
+            let part = if rows == 0 { 4 } else { 4 * rows };
             Call {
                 kernel: &APPLY,
-                constants: &[FLAT, ("VECTOR", vector), ("ACTIVATION", activation as u32)],
+                constants: &[FLAT, ("ROWS", rows as u32), ("ACTIVATION", activation as u32)],
                 params: ApplyParams {
-                    count: y_part.len() as u32,
-                    first: range.start as u32,
-                    sample_size: (positions * channels) as u32,
+                    count: y.len() as u32,
+                    first: first as u32,
+                    positions: positions as u32,
                     channels: channels as u32,
-                    groups: groups as u32,
                 },
-                tensors: &[&x_part, &statistics, weight, bias, &y_part],
-                groups: range.len().div_ceil(FLAT.1 as usize),
-                flops: 8.0 * 4.0 * range.len().min(quads) as f64,
+                tensors: &[x, &statistics, bias, y],
+                groups: y.len().div_ceil(part).div_ceil(FLAT.1 as usize),
+                flops: 8.0 * y.len() as f64,
                 site: None,
             }
-            .record()?;
+            .record()
+        };
+        if !channels.is_multiple_of(4) {
+            for range in super::quad_ranges(&[self, &y])? {
+                record(&self.quads(&range)?, &y.quads(&range)?, range.start, 0)?;
+            }
+            return Ok(y);
+        }
+        let all = samples * positions;
+        for range in row_ranges("group_norm", all, &[self, &y])? {
+            let divides = |rows: &usize| [positions, range.start, range.len()].iter().all(|n| n.is_multiple_of(*rows));
+            let rows = (0..=MOST_ROWS.ilog2()).rev().map(|power| 1 << power).find(divides).unwrap_or(1);
+            record(&self.rows(all, &range)?, &y.rows(all, &range)?, range.start, rows)?;
         }
         Ok(y)
     }
 
-    /// Mean and 1 / sqrt(var + eps) as `[samples, groups, 4]`.
-    fn statistics(&self, samples: usize, positions: usize, groups: usize, eps: f32, vector: u32) -> Result<Tensor> {
+    /// Of each channel's group the mean, and the channel's weight / sqrt(var + eps): `[samples, 2, channels]`.
+    fn statistics(&self, samples: usize, positions: usize, groups: usize, weight: &Tensor, eps: f32) -> Result<Tensor> {
         let channels = self.last_dim();
         let limit = self.gpu().capabilities().max_binding_bytes as usize;
         let fitting = (limit / (channels * self.elem().size())).max(1);
-        let block = (BLOCK_VALUES * groups / channels).clamp(1, positions.max(1)).min(fitting);
+        // A sample's blocks are bound together.
+        let most_blocks = (limit / (channels * 8)).max(1);
+        let block = BLOCK.max(positions.div_ceil(most_blocks)).min(fitting);
         let blocks = positions.div_ceil(block);
-        let partial = Tensor::empty(self.gpu(), &[samples * blocks, groups, 4], Elem::F32)?;
-        let mut constants = reduction_constants(self.gpu());
-        constants.push(("VECTOR", vector));
+        let partial = Tensor::empty(self.gpu(), &[samples, blocks, 2, channels], Elem::F32)?;
+        let vector = channels.is_multiple_of(4);
+        let constants = [FLAT, ("VECTOR", u32::from(vector))];
         let record = |x: &Tensor, partial: &Tensor, samples: usize, positions: usize, blocks: usize| {
+            let invocations = samples * blocks * if vector { channels / 4 } else { channels };
             Call {
                 kernel: &PARTIAL,
                 constants: &constants,
@@ -118,41 +133,53 @@ impl Tensor {
                     samples: samples as u32,
                     positions: positions as u32,
                     channels: channels as u32,
-                    groups: groups as u32,
                     block: block as u32,
                     blocks: blocks as u32,
                 },
                 tensors: &[x, partial],
-                groups: samples * blocks * groups,
-                flops: 4.0 * x.len() as f64,
+                groups: invocations.div_ceil(FLAT.1 as usize),
+                flops: 6.0 * x.len() as f64,
                 site: None,
             }
             .record()
         };
-        if self.size_bytes() <= self.gpu().capabilities().max_binding_bytes {
+        if self.size_bytes() <= limit as u64 && partial.size_bytes() <= limit as u64 {
             record(self, &partial, samples, positions, blocks)?;
         } else {
-            // Block by block, so that each begins a row of `partial`.
+            // As many blocks of a sample together as a binding holds.
+            let together = (fitting / block).max(1);
             for sample in 0..samples {
-                for index in 0..blocks {
+                for index in (0..blocks).step_by(together) {
+                    let count = together.min(blocks - index);
                     let first = index * block;
-                    let rows = block.min(positions - first);
+                    let rows = (count * block).min(positions - first);
                     let x = piece(self, (sample * positions + first) * channels, &[rows, channels])?;
-                    let part = Tensor::empty(self.gpu(), &[groups, 4], Elem::F32)?;
-                    record(&x, &part, 1, rows, 1)?;
-                    partial.copy_in((sample * blocks + index) * groups * 4, &part)?;
+                    let part = Tensor::empty(self.gpu(), &[count, 2, channels], Elem::F32)?;
+                    record(&x, &part, 1, rows, count)?;
+                    partial.copy_in((sample * blocks + index) * 2 * channels, &part)?;
                 }
             }
         }
-        let statistics = Tensor::empty(self.gpu(), &[samples, groups, 4], Elem::F32)?;
+        let statistics = Tensor::empty(self.gpu(), &[samples, 2, channels], Elem::F32)?;
+        // Groups are many and their parts few: only a device with many lanes has some to spare for each.
+        let serial = self.gpu().capabilities().software;
+        let constants = if serial { vec![FLAT, ("SERIAL", 1)] } else { reduction_constants(self.gpu()) };
         for range in row_ranges("group_norm", samples, &[&partial, &statistics])? {
             Call {
                 kernel: &MERGE,
-                constants: &[FLAT],
-                params: MergeParams { samples: range.len() as u32, groups: groups as u32, blocks: blocks as u32, eps },
-                tensors: &[&partial.rows(samples, &range)?, &statistics.rows(samples, &range)?],
-                groups: (range.len() * groups).div_ceil(FLAT.1 as usize),
-                flops: 0.0,
+                constants: &constants,
+                params: MergeParams {
+                    samples: range.len() as u32,
+                    groups: groups as u32,
+                    channels: channels as u32,
+                    positions: positions as u32,
+                    block: block as u32,
+                    blocks: blocks as u32,
+                    eps,
+                },
+                tensors: &[&partial.rows(samples, &range)?, weight, &statistics.rows(samples, &range)?],
+                groups: (range.len() * groups).div_ceil(if serial { FLAT.1 as usize } else { 1 }),
+                flops: 8.0 * (range.len() * blocks * channels) as f64,
                 site: None,
             }
             .record()?;

@@ -28,14 +28,16 @@ impl Tensor {
         let rows = self.len() / channels.max(1);
         let y = self.empty_like()?;
         let mut constants = reduction_constants(self.gpu());
-        constants.push(("VECTOR", u32::from(vector)));
+        // Where a workgroup is one narrow subgroup, reading weight and bias costs as much as the row itself.
+        let together = if constants.contains(&("SUBGROUP", 1)) { 4 } else { 1 };
+        constants.extend([("VECTOR", u32::from(vector)), ("ROWS", together as u32)]);
         for range in row_ranges("layer_norm", rows, &[self, &y])? {
             Call {
                 kernel: &KERNEL,
                 constants: &constants,
                 params: Params { rows: range.len() as u32, channels: channels as u32, eps },
                 tensors: &[&self.rows(rows, &range)?, weight, bias, &y.rows(rows, &range)?],
-                groups: range.len(),
+                groups: range.len().div_ceil(together),
                 flops: 8.0 * (range.len() * channels) as f64,
                 site: None,
             }

@@ -2,11 +2,12 @@
 
 use crate::diffusion::Branch;
 use crate::gpu::Elem;
-use crate::models::clip_unet::{ClipUnet, Prompt};
+use crate::models::clip_unet::{ClipUnet, Prepared, Prompt};
 use crate::models::vae::LATENT_SCALE;
 use crate::nn::Trace;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// The network of a stage, and the weaker one that KeyFace's autoguidance steers away from.
 #[derive(Clone, Copy)]
@@ -28,8 +29,8 @@ impl<'a> StageNetworks<'a> {
     }
 }
 
-/// What the branches of the guidance tell the network, the same in every step. Source: KeySync sec. 3;
-/// `AudioRefMultiCondGuider`, `KarrasGuider`.
+/// What the branches of the guidance tell the network, the same in every step, and what the network makes of it before the
+/// first; freed with the run. Source: KeySync sec. 3; `AudioRefMultiCondGuider`, `KarrasGuider`.
 pub struct Conditions<'a> {
     networks: StageNetworks<'a>,
     branches: Vec<(Branch, Told)>,
@@ -37,26 +38,43 @@ pub struct Conditions<'a> {
     batched: Option<Told>,
 }
 
-/// One branch's [`Prompt`].
-#[derive(Clone)]
+/// One branch's [`Prompt`], or all one after another.
 struct Told {
     concat: Tensor,
     audio: Tensor,
+    /// Leading clips without audio.
+    unheard: usize,
     emotion: Option<Tensor>,
+    /// What the steps have in common, worked out in the first.
+    prepared: OnceCell<Prepared>,
 }
 
 impl Told {
+    fn new(concat: Tensor, audio: Tensor, unheard: usize, emotion: Option<Tensor>) -> Self {
+        Self { concat, audio, unheard, emotion, prepared: OnceCell::new() }
+    }
+
     fn stack(all: &[&Told]) -> Result<Self> {
         let emotions: Vec<&Tensor> = all.iter().filter_map(|told| told.emotion.as_ref()).collect();
-        Ok(Self {
-            concat: Tensor::stack_rows(&all.iter().map(|told| &told.concat).collect::<Vec<_>>())?,
-            audio: Tensor::stack_rows(&all.iter().map(|told| &told.audio).collect::<Vec<_>>())?,
-            emotion: if emotions.is_empty() { None } else { Some(Tensor::stack_rows(&emotions)?) },
-        })
+        let is_unheard = |told: &&&Told| told.unheard == told.audio.shape()[0];
+        Ok(Self::new(
+            Tensor::stack_rows(&all.iter().map(|told| &told.concat).collect::<Vec<_>>())?,
+            Tensor::stack_rows(&all.iter().map(|told| &told.audio).collect::<Vec<_>>())?,
+            all.iter().take_while(is_unheard).map(|told| told.unheard).sum(),
+            if emotions.is_empty() { None } else { Some(Tensor::stack_rows(&emotions)?) },
+        ))
     }
 
     fn prompt(&self) -> Prompt<'_> {
-        Prompt { concat: &self.concat, audio: &self.audio, emotion: self.emotion.as_ref() }
+        Prompt { concat: &self.concat, audio: &self.audio, unheard: self.unheard, emotion: self.emotion.as_ref() }
+    }
+
+    fn prepared(&self, network: &ClipUnet) -> Result<&Prepared> {
+        if let Some(prepared) = self.prepared.get() {
+            return Ok(prepared);
+        }
+        let prepared = network.prepare(self.prompt(), &mut Trace::off())?;
+        Ok(self.prepared.get_or_init(|| prepared))
     }
 }
 
@@ -82,11 +100,13 @@ impl<'a> Conditions<'a> {
                 }
                 Branch::Reference | Branch::Conditional | Branch::Weaker => network.condition(&unscaled, frames)?,
             };
-            let audio = match branch {
-                Branch::Unconditional | Branch::Reference => Tensor::zeros(audio.gpu(), audio.shape(), Elem::F32)?,
-                Branch::Conditional | Branch::Weaker => audio.clone(),
+            let (audio, unheard) = match branch {
+                Branch::Unconditional | Branch::Reference => {
+                    (Tensor::zeros(audio.gpu(), audio.shape(), Elem::F32)?, audio.shape()[0])
+                }
+                Branch::Conditional | Branch::Weaker => (audio.clone(), 0),
             };
-            Ok((*branch, Told { concat, audio, emotion: emotion.cloned() }))
+            Ok((*branch, Told::new(concat, audio, unheard, emotion.cloned())))
         };
         let branches: Vec<(Branch, Told)> = branches.iter().map(tell).collect::<Result<_>>()?;
         let told: Vec<&Told> = branches.iter().map(|(_, told)| told).collect();
@@ -113,7 +133,7 @@ impl<'a> Conditions<'a> {
             let known = self.branches.iter().map(|(branch, _)| *branch).collect::<Vec<_>>();
             Problem::new("guidance", format!("one of {known:?} or all of one network"), format!("{branches:?}")).usage()
         })?;
-        network.forward(x, told.prompt(), c_noise, None, &mut Trace::off())
+        network.forward(x, told.prepared(network)?, c_noise, None, &mut Trace::off())
     }
 }
 

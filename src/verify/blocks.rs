@@ -2,7 +2,7 @@
 
 use super::checker::Checker;
 use crate::Result;
-use crate::models::unet::{Conditioning, Config, SpatialVideoTransformer, VideoResBlock, resample_clips};
+use crate::models::unet::{Config, Moment, SpatialVideoTransformer, VideoResBlock, resample_clips};
 use crate::nn::{Conv2d, FeedForward, Trace, sinusoidal_embedding};
 
 const BAR: f64 = 1e-5;
@@ -24,13 +24,13 @@ pub fn check(checker: &mut Checker<'_>) -> Result<()> {
     let block = VideoResBlock::load(&l.at("resblock"), inputs, checker.setting("out_channels")?)?;
     let silu_emb = checker.input("resblock.emb")?.silu()?;
     let image_only = flags(checker, "resblock.image_only_indicator")?;
-    let mut conditioning = Conditioning { silu_emb: &silu_emb, context: &silu_emb, image_only: None };
+    let mut moment = Moment { silu_emb: &silu_emb, image_only: None };
     let mut trace = Trace::on();
-    let y = block.forward(&x, conditioning, &mut trace)?;
+    let y = block.forward(x.clone(), moment, &mut trace)?;
     checker.compare_notes_where("resblock.", trace, BAR, |name| name != "time_stack")?;
     checker.compare_images("output.resblock.y_video", &y, Some(BAR))?;
-    conditioning.image_only = Some(&image_only);
-    let y = block.forward(&x, conditioning, &mut Trace::off())?;
+    moment.image_only = Some(&image_only);
+    let y = block.forward(x, moment, &mut Trace::off())?;
     checker.compare_images("output.resblock.y_mixed", &y, Some(BAR))?;
 
     let x = checker.images("attn.x")?;
@@ -39,13 +39,12 @@ pub fn check(checker: &mut Checker<'_>) -> Result<()> {
     let attention = SpatialVideoTransformer::load(&l.at("attn"), channels, config)?;
     let context = checker.input("attn.context_per_batch")?.cast(checker.elem)?;
     let image_only = flags(checker, "attn.image_only_indicator")?;
-    let mut conditioning = Conditioning { silu_emb: &silu_emb, context: &context, image_only: None };
+    let heard = attention.prepare(&context, frames, 0)?;
     let mut trace = Trace::on();
-    let y = attention.forward(&x, conditioning, &mut trace)?;
+    let y = attention.forward(x.clone(), &heard, None, &mut trace)?;
     checker.compare_notes("attn.", trace, BAR)?;
     checker.compare_images("output.attn.y_video", &y, Some(BAR))?;
-    conditioning.image_only = Some(&image_only);
-    let y = attention.forward(&x, conditioning, &mut Trace::off())?;
+    let y = attention.forward(x, &heard, Some(&image_only), &mut Trace::off())?;
     checker.compare_images("output.attn.y_mixed", &y, Some(BAR))?;
 
     let x = checker.images("downup.x")?;
@@ -57,7 +56,7 @@ pub fn check(checker: &mut Checker<'_>) -> Result<()> {
     checker.compare_images("output.up.y", &resample_clips(&up, &x)?, Some(BAR))?;
 
     let x = checker.input("ff.x")?.cast(checker.elem)?;
-    let y = FeedForward::load(&l.at("ff"), x.last_dim())?.forward(&x)?;
+    let y = FeedForward::load(&l.at("ff"), x.last_dim())?.forward(x)?;
     checker.compare("output.ff.y", &y, Some(BAR))?;
 
     let t = checker.golden.input("timestep_embedding.t")?.to_f32();

@@ -34,8 +34,9 @@ pub fn check(checker: &mut Checker<'_>) -> Result<()> {
         let indicator = checker.golden.input(&format!("{set}.image_only_indicator"))?.to_f32();
         let image_only: Vec<bool> = indicator.iter().map(|&v| v != 0.0).collect();
         let mut trace = Trace::on();
-        let prompt = Prompt { concat: &concat, audio: &audio, emotion: emotion.as_ref() };
-        let y = unet.forward(&x, prompt, &c_noise, Some(&image_only), &mut trace)?;
+        let prompt = Prompt { concat: &concat, audio: &audio, unheard: 0, emotion: emotion.as_ref() };
+        let prepared = unet.prepare(prompt, &mut trace)?;
+        let y = unet.forward(&x, &prepared, &c_noise, Some(&image_only), &mut trace)?;
         checker.compare_notes(&format!("{set}."), trace, BAR)?;
         checker.compare_images(&format!("output.{set}.y"), &y, Some(BAR))?;
     }

@@ -34,12 +34,18 @@ pub fn gpu() -> Option<&'static Gpu> {
     GPU.get_or_init(|| there(Gpu::new(None)).map(prepare)).as_ref()
 }
 
-/// The same device without subgroups, as SwiftShader and older drivers are: other variants run.
+/// The same device taken for a GPU without subgroups: other variants run.
 pub fn portable_gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
     gpu()?;
-    GPU.get_or_init(|| Gpu::restricted(None, |capabilities| capabilities.subgroup_size = None).ok().map(prepare))
-        .as_ref()
+    GPU.get_or_init(|| {
+        let as_a_gpu = |capabilities: &mut viseme::gpu::Capabilities| {
+            capabilities.subgroup_size = None;
+            capabilities.software = false;
+        };
+        Gpu::restricted(None, as_a_gpu).ok().map(prepare)
+    })
+    .as_ref()
 }
 
 fn prepare(gpu: Gpu) -> Gpu {

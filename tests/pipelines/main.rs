@@ -4,6 +4,7 @@ mod animate;
 #[path = "../common/device.rs"]
 mod device;
 mod lipsync;
+mod memory;
 #[path = "../common/small.rs"]
 mod small;
 

@@ -1,0 +1,211 @@
+//! What a forward of the UNet holds at once, against the least that its operations need.
+
+use viseme::gpu::{Elem, Gpu};
+use viseme::models::clip_unet::Prompt;
+use viseme::nn::Trace;
+use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
+use viseme::tensor::Tensor;
+
+const FRAMES: usize = 14;
+const BRANCHES: usize = 3;
+/// Guidance branches without audio.
+const UNHEARD: usize = 2;
+
+/// Bytes that live at once in a walk over shapes: each operation adds its output, and frees inputs that nothing reads later.
+struct Walk {
+    /// Places of all clips and frames at the level where the walk is, times bytes of an element.
+    bytes_per_channel: usize,
+    live: usize,
+    peak: usize,
+}
+
+impl Walk {
+    fn adds(&mut self, channels: usize) {
+        self.live += channels * self.bytes_per_channel;
+        self.peak = self.peak.max(self.live);
+    }
+
+    fn frees(&mut self, channels: usize) {
+        self.live -= channels * self.bytes_per_channel;
+    }
+
+    /// A residual block and the temporal one behind it; the input goes unless it is `kept` for a skip, the output stays.
+    fn residual(&mut self, inputs: usize, c: usize, kept: bool) {
+        self.adds(inputs); // norm
+        self.adds(c); // conv
+        self.frees(inputs);
+        if inputs != c {
+            self.adds(c); // skip connection
+            self.frees(if kept { 0 } else { inputs });
+        }
+        self.adds(c); // norm
+        self.frees(c);
+        self.adds(c); // conv
+        self.frees(c);
+        self.frees(if kept && inputs == c { 0 } else { c });
+        self.adds(c); // temporal norm
+        self.adds(c); // conv
+        self.frees(c);
+        self.adds(c); // norm
+        self.frees(c);
+        self.adds(c); // conv
+        self.frees(c);
+        self.adds(c); // blend
+        self.frees(2 * c);
+    }
+
+    fn feed_forward(&mut self, c: usize) {
+        self.adds(c); // norm
+        self.adds(8 * c); // proj
+        self.frees(c);
+        self.adds(4 * c); // gated
+        self.frees(8 * c);
+        self.adds(c);
+        self.frees(5 * c);
+    }
+
+    fn attention(&mut self, c: usize) {
+        self.adds(c); // norm
+        self.adds(3 * c); // q, k, v
+        self.frees(c);
+        self.adds(c);
+        self.frees(3 * c);
+        self.adds(c);
+        self.frees(2 * c);
+        // Cross-attention of the clips that hear; the others' output is written beside it.
+        let hearing = c * (BRANCHES - UNHEARD) / BRANCHES;
+        self.adds(c - hearing);
+        self.adds(hearing); // norm
+        self.adds(hearing); // q
+        self.frees(hearing);
+        self.adds(hearing);
+        self.frees(hearing);
+        self.adds(hearing);
+        self.frees(hearing);
+        self.frees(c);
+    }
+
+    fn transformer(&mut self, c: usize) {
+        self.adds(c); // norm
+        self.adds(c); // proj_in
+        self.frees(c);
+        self.attention(c);
+        self.feed_forward(c);
+        self.adds(c); // plus the frame embedding
+        self.feed_forward(c);
+        self.attention(c);
+        self.feed_forward(c);
+        self.adds(c); // blend
+        self.frees(2 * c);
+        self.adds(c); // proj_out
+        self.frees(2 * c);
+    }
+}
+
+/// The most bytes that must live at once in one forward of all branches, for a network of `base` channels: two blocks a level,
+/// channels 1, 2, 4, 4 times `base`, attention on the first three levels and in the middle.
+fn largest_live_set(base: usize, side: usize, elem_bytes: usize) -> usize {
+    let levels = [base, 2 * base, 4 * base, 4 * base];
+    let per_channel = |level: usize| BRANCHES * FRAMES * (side >> level) * (side >> level) * elem_bytes;
+    let mut walk = Walk { bytes_per_channel: per_channel(0), live: 0, peak: 0 };
+    walk.adds(8);
+    walk.adds(base);
+    walk.frees(8);
+    // What is on the way is the newest skip as well.
+    let mut skips = vec![(0, base)];
+    let mut channels = base;
+    for (level, &c) in levels.iter().enumerate() {
+        for _ in 0..2 {
+            walk.residual(channels, c, true);
+            if level < 3 {
+                walk.transformer(c);
+            }
+            channels = c;
+            skips.push((level, c));
+        }
+        if level < 3 {
+            walk.bytes_per_channel = per_channel(level + 1);
+            walk.adds(c); // downsampled
+            skips.push((level + 1, c));
+        }
+    }
+    walk.residual(channels, channels, true);
+    walk.transformer(channels);
+    walk.residual(channels, channels, false);
+    for (index, (level, skip)) in skips.into_iter().rev().enumerate() {
+        walk.bytes_per_channel = per_channel(level);
+        walk.adds(channels + skip); // side by side
+        walk.frees(channels + skip);
+        let c = levels[3 - index / 3];
+        walk.residual(channels + skip, c, false);
+        channels = c;
+        if index >= 3 {
+            walk.transformer(c);
+        }
+        if index % 3 == 2 && index < 9 {
+            let small = walk.bytes_per_channel;
+            walk.bytes_per_channel = per_channel(level - 1);
+            walk.adds(c); // upsampled
+            walk.live -= c * small;
+        }
+    }
+    walk.adds(base); // norm
+    walk.frees(base);
+    walk.adds(4);
+    walk.frees(base + 4);
+    assert_eq!(walk.live, 0, "the walk frees what it adds");
+    walk.peak
+}
+
+/// The demo's network has the published one's structure at a tenth of its channels.
+#[test]
+fn a_forward_holds_little_more_than_it_must() {
+    let Ok(gpu) = Gpu::new(None) else {
+        assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "no device");
+        eprintln!("skipped: no device");
+        return;
+    };
+    let (base, side) = (32, 16);
+    let weights = WeightSet::demo(&[Role::Keyframe]).unwrap();
+    let storage = Storage::default();
+    let (unet, projection) = weights.stage(&gpu, Role::Keyframe, storage).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(&gpu, shape, Elem::F32).unwrap();
+    let concat = unet.condition(&zeros(&[BRANCHES, side, side, 4]), FRAMES).unwrap();
+    let audio = projection.forward(&zeros(&[BRANCHES * FRAMES, 2, projection.inputs()])).unwrap();
+    let audio = audio.reshape(&[BRANCHES, FRAMES, audio.last_dim()]).unwrap();
+    let x = zeros(&[BRANCHES, FRAMES, side, side, 4]);
+    let prompt = Prompt { concat: &concat, audio: &audio, unheard: UNHEARD, emotion: None };
+    let prepared = unet.prepare(prompt, &mut Trace::off()).unwrap();
+
+    gpu.reset_peak();
+    let before = gpu.memory().current;
+    let y = unet.forward(&x, &prepared, &[0.5; BRANCHES * FRAMES], None, &mut Trace::off()).unwrap();
+    assert_eq!(y.shape(), x.shape());
+    let held = (gpu.memory().peak - before) as f64;
+    let least = largest_live_set(base, side, storage.activations.size()) as f64;
+    println!("{:.2} MiB held, {:.2} MiB live: {:.3}", held / 1048576.0, least / 1048576.0, held / least);
+    assert!(held <= 1.3 * least, "{held} bytes at once for {least}");
+    // Less would mean that the walk misses something.
+    assert!(held >= 0.95 * least, "{held} bytes at once for {least}");
+    assert_eq!(gpu.memory().current - before, y.size_bytes().next_multiple_of(256), "nothing but the output is left");
+}
+
+/// At the published size the walk and what a job announces agree.
+#[test]
+fn the_estimate_covers_the_published_network() {
+    let least = largest_live_set(320, 64, 2) as f64;
+    let weights = WeightSet::demo(Role::LIPSYNC).unwrap();
+    let demand = Demand {
+        roles: Role::LIPSYNC,
+        interpolation: Role::Interpolation,
+        clip_evaluations: 1,
+        frames: FRAMES,
+        clips_at_once: BRANCHES,
+        storage: Storage::default(),
+    };
+    // The demo's estimate at its own size, in units of its own walk.
+    let announced = weights.estimate(&demand).unwrap().work_bytes / largest_live_set(32, 16, 2) as f64;
+    println!("published: {:.2} GiB live; announced over live: {announced:.3}", least / f64::from(1 << 30));
+    assert!((1.0..1.3).contains(&announced), "{announced}");
+    assert!((1.7e9..2.0e9).contains(&least), "{least}");
+}
