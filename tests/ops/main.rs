@@ -18,6 +18,7 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod winograd;
 
 use half::f16;
 use std::sync::OnceLock;
