@@ -1,7 +1,7 @@
 //! 3x3 convolutions through winograd_input, grouped products and winograd_output, against the direct sum.
 
 use crate::gemm::erf;
-use crate::{Random, check, gpu, portable_gpu, stored};
+use crate::{Random, check, gpu, portable_gpu, prepare, stored};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use viseme::gpu::{Elem, Gpu};
@@ -163,6 +163,7 @@ fn narrow_gpu() -> Option<Gpu> {
     gpu()?;
     Gpu::restricted(None, |capabilities| capabilities.max_binding_bytes = capabilities.max_binding_bytes.min(128 << 10))
         .ok()
+        .map(prepare)
 }
 
 #[test]
