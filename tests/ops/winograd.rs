@@ -94,8 +94,8 @@ impl Case {
                         if self.bias {
                             sum += f64::from(bias[o]);
                         }
-                        if self.add > 0 {
-                            sum += f64::from(add[row / (rows / self.add) * self.columns + o]);
+                        if let Some(rows_per_add) = rows.checked_div(self.add) {
+                            sum += f64::from(add[row / rows_per_add * self.columns + o]);
                         }
                         sum = match self.activation {
                             Activation::None => sum,
