@@ -6,8 +6,8 @@ use crate::gpu::{Elem, Gpu};
 use crate::models::clip_unet::Prompt;
 use crate::nn::Trace;
 use crate::ops::{
-    Activation, Attend, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8, Rows,
-    WeightShape,
+    Activation, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8,
+    Rows, WeightShape,
 };
 use crate::pipelines::stage::{Conditions, StageNetworks};
 use crate::pipelines::weights::{Role, Storage, WeightSet};
@@ -76,7 +76,7 @@ impl Case {
         let bytes = 2.0 * (rows * channels + channels * columns + rows * columns) as f64;
         Self::new("matmul", shape, [flops, bytes], move |gpu| {
             let x = ramp(gpu, &[rows, channels], Elem::F16)?;
-            let weight = packed(gpu, WeightShape::linear(columns, channels))?;
+            let weight = packed(gpu, WeightShape::linear(columns, channels), ConvClass::Direct)?;
             Ok(Box::new(move || x.linear(&weight, Epilogue::default())))
         })
     }
@@ -86,6 +86,7 @@ impl Case {
         [images, height, width, channels]: [usize; 4],
         columns: usize,
         kernel: [usize; 2],
+        class: ConvClass,
     ) -> Self {
         let shape = format!("{images}x{height}x{width}x{channels} -> {columns}");
         let taps = kernel[0] * kernel[1];
@@ -94,7 +95,7 @@ impl Case {
         let bytes = 2.0 * (pixels * (channels + columns) + taps * channels * columns) as f64;
         Self::new(name, shape, [flops, bytes], move |gpu| {
             let x = ramp(gpu, &[images, height, width, channels], Elem::F16)?;
-            let weight = packed(gpu, WeightShape { columns, group_channels: channels, kernel, groups: 1 })?;
+            let weight = packed(gpu, WeightShape { columns, group_channels: channels, kernel, groups: 1 }, class)?;
             let geometry = Geometry { stride: 1, pad: kernel.map(|k| k / 2), out: [height, width], upsample: false };
             Ok(Box::new(move || x.conv2d(&weight, geometry, Epilogue::default())))
         })
@@ -182,10 +183,16 @@ pub fn cases() -> Vec<Case> {
         Case::matmul(1024, 1024, 1024),
         Case::matmul(2048, 1280, 1280),
         Case::matmul(pixels, 320, 2560),
-        Case::conv("conv 3x3", [14, 32, 32, 320], 320, [3, 3]),
-        Case::conv("conv 3x3", [14, 16, 16, 640], 640, [3, 3]),
-        Case::conv("conv 3x1 (temporal)", [1, 14, 1024, 320], 320, [3, 1]),
-        Case::conv("conv 1x1", [14, 32, 32, 640], 320, [1, 1]),
+        Case::conv("conv 3x3", [14, 32, 32, 320], 320, [3, 3], ConvClass::Direct),
+        Case::conv("conv 3x3, F(2,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F23),
+        Case::conv("conv 3x3, F(4,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F43),
+        Case::conv("conv 3x3", [14, 64, 64, 320], 320, [3, 3], ConvClass::Direct),
+        Case::conv("conv 3x3, F(2,3)", [14, 64, 64, 320], 320, [3, 3], ConvClass::F23),
+        Case::conv("conv 3x3, F(4,3)", [14, 64, 64, 320], 320, [3, 3], ConvClass::F43),
+        Case::conv("conv 3x3", [14, 16, 16, 640], 640, [3, 3], ConvClass::Direct),
+        Case::conv("conv 3x3, F(4,3)", [14, 16, 16, 640], 640, [3, 3], ConvClass::F43),
+        Case::conv("conv 3x1 (temporal)", [1, 14, 1024, 320], 320, [3, 1], ConvClass::Direct),
+        Case::conv("conv 1x1", [14, 32, 32, 640], 320, [1, 1], ConvClass::Direct),
         Case::attention(14, 1024, 5, 64),
         Case::attention(1, 1024, 1, 512),
         Case::temporal_attention(14, 1024, 5, 64),
@@ -441,9 +448,10 @@ fn ramp(gpu: &Gpu, shape: &[usize], elem: Elem) -> Result<Tensor> {
     Tensor::from_values(gpu, shape, elem, &values)
 }
 
-fn packed(gpu: &Gpu, shape: WeightShape) -> Result<PackedWeight> {
+fn packed(gpu: &Gpu, shape: WeightShape, class: ConvClass) -> Result<PackedWeight> {
     let len = shape.columns * shape.group_channels * shape.kernel[0] * shape.kernel[1];
     let scale = 1.0 / (len as f32 / shape.columns as f32).sqrt();
     let values: Vec<f32> = (0..len).map(|i| ((i * 6007 % 1999) as f32 / 999.5 - 1.0) * scale).collect();
-    PackedWeight::pack(gpu, shape, Elem::F16, Raw::F32(bytemuck::cast_slice(&values)), "bench")
+    let raw = Raw::F32(bytemuck::cast_slice(&values));
+    PackedWeight::pack(gpu, shape, Elem::F16, raw, "bench")?.with_class(class, raw)
 }

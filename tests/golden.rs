@@ -9,7 +9,7 @@ use device::gpu;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{Branch, Guidance};
-use viseme::gpu::{Elem, Gpu};
+use viseme::gpu::Elem;
 use viseme::models::clip_unet::{AudioProjection, ClipUnet, Prompt, UNUSED, weaker_weights};
 use viseme::models::unet::Config;
 use viseme::models::vae::Decoder;

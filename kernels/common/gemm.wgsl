@@ -14,7 +14,7 @@
 // STORE     4, 2 or 1: the largest of them that divides group_columns (4, 2 also divide columns then)
 // ACTIVATION 0 none, 1 SiLU, 2 GELU (erf)
 // UPSAMPLE  1: taps walk over x enlarged twice (nearest), which is never stored
-#include gelu
+#include activate
 #params
 rows: u32
 columns: u32
@@ -96,18 +96,6 @@ fn pixel4(start: u32, group_start: u32, c: u32) -> vec4<f32> {
     if left > 2u { v.z = x_at(at + 2u); }
     if left > 3u { v.w = x_at(at + 3u); }
     return v;
-#end
-}
-
-fn activate(v: vec4<f32>) -> vec4<f32> {
-#if ACTIVATION == 1
-    return v / (1.0 + exp(-v));
-#else
-#if ACTIVATION == 2
-    return gelu(v);
-#else
-    return v;
-#end
 #end
 }
 

@@ -66,10 +66,12 @@ pub struct Expanded {
 }
 
 const INCLUDES: &[(&str, &str)] = &[
+    ("activate", include_str!("../../kernels/common/activate.wgsl")),
     ("attention", include_str!("../../kernels/common/attention.wgsl")),
     ("gelu", include_str!("../../kernels/common/gelu.wgsl")),
     ("gemm", include_str!("../../kernels/common/gemm.wgsl")),
     ("reduce", include_str!("../../kernels/common/reduce.wgsl")),
+    ("winograd", include_str!("../../kernels/common/winograd.wgsl")),
 ];
 
 /// The WGSL of `kernel` in one variant.
@@ -292,11 +294,13 @@ impl Expansion<'_> {
     }
 }
 
-// Indices: `_at` and `_set` count elements, `_at4` and `_set4` groups of four, `_set2` groups of two.
+// Indices: `_at` and `_set` count elements, `_at4` and `_set4` groups of four, `_at2` and `_set2` groups of two.
 const READS_F32: &str = "fn NAME_at(i: u32) -> f32 { return NAME[i >> 2u][i & 3u]; }
+fn NAME_at2(i: u32) -> vec2<f32> { return vec2<f32>(NAME[i >> 1u][(i & 1u) * 2u], NAME[i >> 1u][(i & 1u) * 2u + 1u]); }
 fn NAME_at4(i: u32) -> vec4<f32> { return NAME[i]; }
 ";
 const READS_F16: &str = "fn NAME_at(i: u32) -> f32 { return unpack2x16float(NAME[i >> 2u][(i >> 1u) & 1u])[i & 1u]; }
+fn NAME_at2(i: u32) -> vec2<f32> { return unpack2x16float(NAME[i >> 1u][i & 1u]); }
 fn NAME_at4(i: u32) -> vec4<f32> { let w = NAME[i]; return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)); }
 ";
 const WRITES_F32: &str = "fn NAME_set4(i: u32, v: vec4<f32>) { NAME[i] = v; }

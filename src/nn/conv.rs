@@ -20,7 +20,7 @@ impl Conv2d {
     /// `weight` `[columns, channels, k, k]`, k odd, "same" padding, `bias` `[columns]`.
     pub fn load(l: &Loader, columns: usize, channels: usize, k: usize) -> Result<Self> {
         let shape = WeightShape { columns, group_channels: channels, kernel: [k, k], groups: 1 };
-        let weight = l.packed("weight", &[columns, channels, k, k], shape)?;
+        let weight = l.packed_conv("weight", &[columns, channels, k, k], shape)?;
         Ok(Self { weight, bias: Some(l.vector("bias", columns)?), stride: 1, pad: [k / 2; 4], upsample: false })
     }
 
@@ -44,7 +44,9 @@ impl Conv2d {
     }
 
     pub fn stride(self, stride: usize) -> Self {
-        Self { stride, ..self }
+        // Only a stride of 1 can use what lies beside the direct weight.
+        let weight = if stride == 1 { self.weight } else { self.weight.direct() };
+        Self { stride, weight, ..self }
     }
 
     /// Zeros above, left, below and right.

@@ -1,6 +1,6 @@
 use crate::Result;
 use crate::gpu::{Elem, Gpu};
-use crate::ops::{PackedWeight, Raw, WeightShape};
+use crate::ops::{ConvClass, PackedWeight, Raw, WeightShape};
 use crate::tensor::Tensor;
 use crate::weights::{HostTensor, Values, Weights};
 
@@ -10,11 +10,14 @@ pub struct Loader {
     gpu: Gpu,
     weights: Weights,
     weight_elem: Elem,
+    /// Values of the whole network.
+    values: usize,
 }
 
 impl Loader {
     pub fn new(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> Self {
-        Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem }
+        let values = weights.total_values();
+        Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, values }
     }
 
     /// The loader one name further down.
@@ -72,6 +75,24 @@ impl Loader {
     pub fn packed(&self, leaf: &str, published: &[usize], shape: WeightShape) -> Result<PackedWeight> {
         let host = self.weights.get(leaf, published)?;
         self.pack(&host, shape)
+    }
+
+    /// The same for a convolution, transformed for the class of the layer where the budget leaves room for it.
+    pub fn packed_conv(&self, leaf: &str, published: &[usize], shape: WeightShape) -> Result<PackedWeight> {
+        let host = self.weights.get(leaf, published)?;
+        let class = ConvClass::of_layer(&self.gpu, shape, self.weight_elem)?;
+        let class = if self.has_room(class.transformed_len(shape)) { class } else { ConvClass::Direct };
+        self.pack(&host, shape)?.with_class(class, raw(&host.values))
+    }
+
+    /// Whether `len` more values leave a quarter of the budget free once all of this network's weights are here. Without a
+    /// budget the memory of a modest machine is taken for one, so that faster never means too much.
+    fn has_room(&self, len: usize) -> bool {
+        const MODEST_BYTES: u64 = 8 << 30;
+        let memory = self.gpu.memory();
+        let budget = memory.budget.unwrap_or(MODEST_BYTES);
+        let bytes = (len + self.values) as u64 * self.weight_elem.size() as u64;
+        memory.current + bytes <= budget / 4 * 3
     }
 
     pub fn pack(&self, host: &HostTensor<'_>, shape: WeightShape) -> Result<PackedWeight> {

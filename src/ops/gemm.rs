@@ -3,6 +3,7 @@
 //! A linear layer is a 1x1 convolution over a line of pixels; a temporal (3,1,1) convolution is a 3x1 convolution over
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
+use super::winograd::{ConvClass, Winograd};
 use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
@@ -84,6 +85,22 @@ pub struct PackedWeight {
     tensor: Tensor,
     shape: WeightShape,
     site: Option<Arc<str>>,
+    winograd: Option<Arc<Winograd>>,
+}
+
+impl Raw<'_> {
+    /// Value `i`, as far as there are values.
+    fn at(&self, i: usize) -> f32 {
+        let half_at = |bytes: &[u8]| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+        match self {
+            Self::F32(bytes) => {
+                f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+            }
+            Self::F16(bytes) => f16::from_bits(half_at(bytes)).to_f32(),
+            Self::BF16(bytes) => bf16::from_bits(half_at(bytes)).to_f32(),
+            Self::Planned => 0.0,
+        }
+    }
 }
 
 impl PackedWeight {
@@ -102,43 +119,59 @@ impl PackedWeight {
         if let Some(problem) = problem {
             return Err(problem);
         }
-        let half_at = |bytes: &[u8], i: usize| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
-        let float_at = |bytes: &[u8], i: usize| {
-            f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
-        };
-        let tensor = match (elem, raw) {
-            (_, Raw::Planned) => Tensor::placeholder(gpu, &packed_shape, elem)?,
+        match (elem, raw) {
+            (_, Raw::Planned) => Self::of(Tensor::placeholder(gpu, &packed_shape, elem)?, shape, site),
             (Elem::F16, Raw::F16(bytes)) => {
-                let packed = arrange(&shape, |i| half_at(bytes, i));
-                Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?
+                let packed = arrange(&shape, |i| [bytes[2 * i], bytes[2 * i + 1]]);
+                let tensor = Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?;
+                Self::of(tensor, shape, site)
             }
-            (Elem::F16, raw) => {
-                let packed = match raw {
-                    Raw::BF16(bytes) => {
-                        arrange(&shape, |i| f16::from_f32(bf16::from_bits(half_at(bytes, i)).to_f32()).to_bits())
-                    }
-                    Raw::F32(bytes) => arrange(&shape, |i| f16::from_f32(float_at(bytes, i)).to_bits()),
-                    Raw::F16(_) | Raw::Planned => Vec::new(),
-                };
-                if let Some(at) = packed.iter().position(|&bits| bits & 0x7c00 == 0x7c00) {
-                    let found = format!("a value beyond it (packed element {at})");
-                    return Err(Problem::new(site, "values in f16's range", found)
-                        .remedy("use --weight-type f32")
-                        .weights());
-                }
-                Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?
-            }
-            (_, raw) => {
-                let packed = match raw {
-                    Raw::F32(bytes) => arrange(&shape, |i| float_at(bytes, i)),
-                    Raw::F16(bytes) => arrange(&shape, |i| f16::from_bits(half_at(bytes, i)).to_f32()),
-                    Raw::BF16(bytes) => arrange(&shape, |i| bf16::from_bits(half_at(bytes, i)).to_f32()),
-                    Raw::Planned => Vec::new(),
-                };
-                Tensor::from_f32(gpu, &packed_shape, &packed)?
-            }
-        };
-        Ok(Self { tensor, shape, site: Some(site.into()) })
+            (_, raw) => Self::arranged(gpu, shape, elem, site, |i| raw.at(i)),
+        }
+    }
+
+    fn of(tensor: Tensor, shape: WeightShape, site: &str) -> Result<Self> {
+        Ok(Self { tensor, shape, site: Some(site.into()), winograd: None })
+    }
+
+    /// Packs value `at(i)` for each place `i` in published order.
+    pub(super) fn arranged(
+        gpu: &Gpu,
+        shape: WeightShape,
+        elem: Elem,
+        site: &str,
+        at: impl Fn(usize) -> f32 + Sync,
+    ) -> Result<Self> {
+        let packed_shape = [shape.panels(), shape.depth(), shape.panel()];
+        if elem != Elem::F16 {
+            return Self::of(Tensor::from_f32(gpu, &packed_shape, &arrange(&shape, at))?, shape, site);
+        }
+        let packed = arrange(&shape, |i| f16::from_f32(at(i)).to_bits());
+        if let Some(at) = packed.iter().position(|&bits| bits & 0x7c00 == 0x7c00) {
+            let found = format!("a value beyond it (packed element {at})");
+            return Err(Problem::new(site, "values in f16's range", found).remedy("use --weight-type f32").weights());
+        }
+        Self::of(Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?, shape, site)
+    }
+
+    /// The same with a transformed weight of `class` beside it, made of the same `raw`, which convolutions of stride 1 then use.
+    pub fn with_class(self, class: ConvClass, raw: Raw<'_>) -> Result<Self> {
+        if class == ConvClass::Direct || matches!(raw, Raw::Planned) {
+            return Ok(self);
+        }
+        let site = self.site.as_deref().unwrap_or("conv");
+        let values: Vec<f32> = (0..self.shape.len()).map(|i| raw.at(i)).collect();
+        let winograd = Winograd::pack(self.tensor.gpu(), self.shape, class, self.tensor.elem(), &values, site)?;
+        Ok(Self { winograd: winograd.map(Arc::new), ..self })
+    }
+
+    /// The direct weight alone.
+    pub fn direct(self) -> Self {
+        Self { winograd: None, ..self }
+    }
+
+    pub(super) fn site(&self) -> Option<Arc<str>> {
+        self.site.clone()
     }
 
     pub fn shape(&self) -> WeightShape {
@@ -279,11 +312,11 @@ struct Piece {
 }
 
 /// One call of [`gemm`], checked.
-struct Gemm<'a> {
-    weight: &'a PackedWeight,
-    geometry: Geometry,
-    epilogue: Epilogue<'a>,
-    rows_per_add: usize,
+pub(super) struct Gemm<'a> {
+    pub(super) weight: &'a PackedWeight,
+    pub(super) geometry: Geometry,
+    pub(super) epilogue: Epilogue<'a>,
+    pub(super) rows_per_add: usize,
     kernel: &'static Kernel,
     tile_rows: usize,
 }
@@ -329,6 +362,11 @@ pub(super) fn gemm(
     let (kernel, tile_rows) = kernel(x.gpu());
     let y = Tensor::empty(x.gpu(), &out_shape, elem)?;
     let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1), kernel, tile_rows };
+    if let Some(winograd) = weight.winograd.as_deref().filter(|w| w.pays(&geometry))
+        && winograd.record(&gemm, x, &y)?
+    {
+        return Ok(y);
+    }
     gemm.split(x, &y)?;
     Ok(y)
 }
@@ -373,7 +411,18 @@ fn in_strips(
     Ok(y)
 }
 
-impl Gemm<'_> {
+impl<'a> Gemm<'a> {
+    /// The bare products in f32, `[rows, columns]`, of `x` `[rows, 1, 1, at least as many channels as the groups read]`.
+    pub(super) fn products(x: &Tensor, weight: &'a PackedWeight) -> Result<Tensor> {
+        let [rows, ..] = x.dims::<4>("products")?;
+        let (kernel, tile_rows) = kernel(x.gpu());
+        let geometry = Geometry { stride: 1, pad: [0, 0], out: [1, 1], upsample: false };
+        let y = Tensor::empty(x.gpu(), &[rows, weight.shape.columns], Elem::F32)?;
+        let epilogue = Epilogue::default();
+        Gemm { weight, geometry, epilogue, rows_per_add: rows.max(1), kernel, tile_rows }.split(x, &y)?;
+        Ok(y)
+    }
+
     /// Cuts the output into pieces whose operands fit one binding each: all of it, some images, some output rows of an
     /// image, or, where even the rows under one output row do not fit together, one kernel row after another.
     fn split(&self, x: &Tensor, y: &Tensor) -> Result<()> {

@@ -18,6 +18,7 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod winograd;
 
 pub use attention::{Attend, Bias, Rows};
 pub use fbank::Framing;
@@ -26,6 +27,7 @@ pub use mask::PixelBox;
 pub use resample::{Filter, Region};
 pub use rgb::Rgb8;
 pub use sampling::Inpaint;
+pub use winograd::ConvClass;
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
 use crate::tensor::Tensor;
@@ -68,6 +70,8 @@ pub const KERNELS: &[&Kernel] = &[
     &layout::SLICE,
     &relative::BIAS,
     &relative::GATE,
+    &winograd::INPUT,
+    &winograd::OUTPUT,
 ];
 
 /// The kernel in kernels/`$name`.wgsl.

@@ -102,6 +102,12 @@ impl Weights {
         names
     }
 
+    /// Values in all tensors at or below this place.
+    pub fn total_values(&self) -> usize {
+        let len = |name: &String| self.store.source.entry(name).map_or(0, |(_, shape)| shape.iter().product());
+        self.names().iter().map(len).sum()
+    }
+
     /// The tensors at or below this place, each under the name that `rule` gives for its full one; None leaves it out.
     /// Errors: two of one name.
     pub fn renamed(&self, rule: impl Fn(&str) -> Option<String>) -> Result<Weights> {

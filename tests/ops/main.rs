@@ -20,6 +20,7 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod winograd;
 
 use device::there;
 use half::f16;

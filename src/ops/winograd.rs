@@ -1,0 +1,358 @@
+//! 3x3 convolutions of stride 1 as Winograd's minimal filtering F(2,3) or F(4,3): input tiles and weights are transformed, one
+//! product per place of a tile takes the place of nine per pixel, and the products are transformed back.
+//!
+//! The products are one grouped 1x1 convolution: group f of `[tiles, f, channels]` under weight `[f, columns, channels]`.
+
+use super::gemm::{Epilogue, Gemm, Geometry, PackedWeight, WeightShape};
+use super::{Call, piece};
+use crate::gpu::{Elem, Gpu, Kernel};
+use crate::tensor::Tensor;
+use crate::{Problem, Result};
+
+pub(super) const INPUT: Kernel = super::kernel!("winograd_input");
+pub(super) const OUTPUT: Kernel = super::kernel!("winograd_output");
+
+/// The most bytes that transformed tiles, and the most that products, take at a time.
+const SCRATCH: usize = 24 << 20;
+
+/// Fewer channels or columns than this leave the transforms dearer than what they save.
+const WORTHWHILE: usize = 32;
+
+/// The numerics class of a convolution: decided when its weight is packed, by the storage of weights and the layer's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvClass {
+    Direct,
+    /// Winograd F(2,3): 4/9 of the products, weights 16/9 as large.
+    F23,
+    /// Winograd F(4,3): 1/4 of the products, weights 4 times as large.
+    F43,
+}
+
+impl ConvClass {
+    /// The class of a layer, stored as `elem`, whose direct weights stay beside the transformed ones.
+    ///
+    /// F(4,3) for f16 weights, whose rounding it at most doubles; f32 is there for exactness and stays direct. Devices that are
+    /// not software stay direct. `VISEME_CONV` (direct, f23, f43) overrules both wherever a class is possible.
+    pub fn of_layer(gpu: &Gpu, shape: WeightShape, elem: Elem) -> Result<Self> {
+        let forced = match std::env::var("VISEME_CONV") {
+            Err(_) => None,
+            Ok(text) => Some(match text.as_str() {
+                "direct" => Self::Direct,
+                "f23" => Self::F23,
+                "f43" => Self::F43,
+                other => {
+                    return Err(Problem::new("VISEME_CONV", "direct, f23 or f43", format!("'{other}'")).usage());
+                }
+            }),
+        };
+        let worthwhile = shape.group_channels >= WORTHWHILE && shape.columns >= WORTHWHILE;
+        let class = match forced {
+            Some(class) => class,
+            None if worthwhile && elem == Elem::F16 && gpu.capabilities().software => Self::F43,
+            None => Self::Direct,
+        };
+        Ok(if class.suits(shape) { class } else { Self::Direct })
+    }
+
+    /// Whether the class can compute a convolution of this shape at all.
+    pub fn suits(self, shape: WeightShape) -> bool {
+        let even = shape.group_channels.is_multiple_of(2) && shape.columns.is_multiple_of(2);
+        self == Self::Direct || (shape.kernel == [3, 3] && shape.groups == 1 && even)
+    }
+
+    /// Pixels along a tile's side, input and output; None for the direct one.
+    fn tile(self) -> Option<usize> {
+        match self {
+            Self::Direct => None,
+            Self::F23 => Some(4),
+            Self::F43 => Some(6),
+        }
+    }
+
+    /// Values of the transformed weight for a weight of this shape.
+    pub fn transformed_len(self, shape: WeightShape) -> usize {
+        self.tile().map_or(0, |tile| tile * tile * shape.columns * shape.group_channels)
+    }
+
+    /// The finite points, as in kernels/common/winograd.wgsl; infinity is the last.
+    fn points(self) -> &'static [f64] {
+        match self {
+            Self::Direct => &[],
+            Self::F23 => &[0.0, 1.0, -1.0],
+            Self::F43 => &[0.0, 0.75, -0.75, 1.5, -1.5],
+        }
+    }
+
+    /// Per place of a tile, what its transformed weight takes of each tap: G g G^T, rows of G being (1, p, p^2) over the
+    /// product of p's distances from the other points, and (0, 0, 1) for infinity.
+    fn filters(self) -> Vec<[f64; 9]> {
+        let points = self.points();
+        let mut rows: Vec<[f64; 3]> = Vec::new();
+        for (i, p) in points.iter().enumerate() {
+            let others = points.iter().enumerate().filter(|(j, _)| *j != i);
+            let distance: f64 = others.map(|(_, other)| p - other).product();
+            rows.push([1.0, *p, p * p].map(|power| power / distance));
+        }
+        rows.push([0.0, 0.0, 1.0]);
+        let places = rows.iter().flat_map(|down| rows.iter().map(move |across| (down, across)));
+        places.map(|(down, across)| std::array::from_fn(|tap| down[tap / 3] * across[tap % 3])).collect()
+    }
+}
+
+/// The transformed weight of a convolution.
+pub(super) struct Winograd {
+    /// Side of an input tile.
+    tile: usize,
+    /// `[tile * tile * columns, channels]` in as many groups as a tile has pixels.
+    products: PackedWeight,
+}
+
+/// What one strip computes: the tiles of a few images, or of a band of lines of one image.
+struct Strip {
+    x: Tensor,
+    images: usize,
+    /// Output height and width of an image.
+    out: [usize; 2],
+    pad: [i32; 2],
+    /// Line of the whole output, all images one below the other, where the strip begins.
+    first_line: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct InputParams {
+    tiles: u32,
+    tiles_x: u32,
+    tiles_y: u32,
+    in_height: u32,
+    in_width: u32,
+    channels: u32,
+    row: u32,
+    pad_top: i32,
+    pad_left: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct OutputParams {
+    tiles: u32,
+    tiles_x: u32,
+    tiles_y: u32,
+    out_height: u32,
+    out_width: u32,
+    columns: u32,
+    rows_per_add: u32,
+    row_begin: u32,
+}
+
+impl Winograd {
+    /// Of `values` `[columns, channels, 3, 3]`, transformed in f64 and stored as `elem`; None for the direct class.
+    pub(super) fn pack(
+        gpu: &Gpu,
+        shape: WeightShape,
+        class: ConvClass,
+        elem: Elem,
+        values: &[f32],
+        site: &str,
+    ) -> Result<Option<Self>> {
+        let Some(tile) = class.tile() else { return Ok(None) };
+        if !class.suits(shape) {
+            let expected = "3x3 without groups, an even number of channels and columns";
+            return Err(Problem::new(site, expected, format!("{shape:?}")).shape());
+        }
+        let (columns, channels) = (shape.columns, shape.group_channels);
+        let places = tile * tile;
+        let filters = class.filters();
+        let grouped =
+            WeightShape { columns: places * columns, group_channels: channels, kernel: [1, 1], groups: places };
+        let products = PackedWeight::arranged(gpu, grouped, elem, site, |index| {
+            let (row, c) = (index / channels, index % channels);
+            let taps = &values[((row % columns) * channels + c) * 9..][..9];
+            let filter = &filters[row / columns];
+            filter.iter().zip(taps).map(|(f, &w)| f * f64::from(w)).sum::<f64>() as f32
+        })?;
+        Ok(Some(Self { tile, products }))
+    }
+
+    /// Whether tiles save anything over nine products a pixel. By the shape of one image alone, so that batches agree.
+    pub(super) fn pays(&self, geometry: &Geometry) -> bool {
+        let [height, width] = geometry.out;
+        let [tiles_y, tiles_x] = self.tiles(geometry.out);
+        geometry.stride == 1 && self.tile * self.tile * tiles_y * tiles_x < 9 * height * width
+    }
+
+    /// Output pixels along a tile's side.
+    fn side(&self) -> usize {
+        self.tile - 2
+    }
+
+    fn tiles(&self, out: [usize; 2]) -> [usize; 2] {
+        out.map(|n| n.div_ceil(self.side()))
+    }
+
+    fn channels(&self) -> usize {
+        self.products.shape().group_channels
+    }
+
+    fn columns(&self) -> usize {
+        self.products.shape().columns / (self.tile * self.tile)
+    }
+
+    /// Elements of a tile's row: an odd number of cache lines, so that the rows of a matmul's tile do not share their places
+    /// in a cache.
+    fn row(&self) -> usize {
+        (self.tile * self.tile * self.channels()).next_multiple_of(16) | 16
+    }
+
+    /// The strips of a convolution, such that scratch and operands fit; None where not even one line of tiles does.
+    fn strips(&self, x: &Tensor, geometry: &Geometry) -> Result<Option<Vec<Strip>>> {
+        let [images, height, width, channels] = x.dims("conv input")?;
+        let [out_height, out_width] = geometry.out;
+        let [tiles_y, tiles_x] = self.tiles(geometry.out);
+        let limit = x.gpu().capabilities().max_binding_bytes as usize;
+        let input_line = width * channels * x.elem().size();
+        // As if in f32: y and residual may differ.
+        let output_line = out_width * self.columns() * 4;
+        let tile_bytes = 4 * self.row().max(self.products.shape().columns);
+        let tiles_fitting = limit.min(SCRATCH) / tile_bytes;
+        let pad = geometry.pad.map(|p| p as i32);
+
+        let fitting = (tiles_fitting / (tiles_y * tiles_x))
+            .min(limit / (height * input_line).max(1))
+            .min(limit / (out_height * output_line).max(1));
+        let mut strips = Vec::new();
+        if fitting > 0 {
+            for range in even_ranges(images, fitting) {
+                let shape = [range.len(), height, width, channels];
+                let x = piece(x, range.start * height * width * channels, &shape)?;
+                let first_line = range.start * out_height;
+                strips.push(Strip { x, images: range.len(), out: geometry.out, pad, first_line });
+            }
+            return Ok(Some(strips));
+        }
+
+        let lines_fitting = (limit / input_line.max(1)).saturating_sub(2).min(limit / output_line.max(1));
+        let fitting = (tiles_fitting / tiles_x).min(lines_fitting / self.side());
+        if fitting == 0 {
+            return Ok(None);
+        }
+        let scale = if geometry.upsample { 2 } else { 1 };
+        for image in 0..images {
+            for range in even_ranges(tiles_y, fitting) {
+                let line = range.start * self.side();
+                let count = (range.end * self.side()).min(out_height) - line;
+                // Lines of x, as stored, under the band.
+                let stored = |line: usize| (line.saturating_sub(geometry.pad[0]) / scale).min(height - 1);
+                let (first, last) = (stored(line), stored(line + count + 1));
+                let shape = [1, last - first + 1, width, channels];
+                strips.push(Strip {
+                    x: piece(x, (image * height + first) * width * channels, &shape)?,
+                    images: 1,
+                    out: [count, out_width],
+                    pad: [(first * scale) as i32 - line as i32 + pad[0], pad[1]],
+                    first_line: image * out_height + line,
+                });
+            }
+        }
+        Ok(Some(strips))
+    }
+
+    /// Records `gemm`'s convolution of `x` into `y`; false where it does not fit this device's bindings.
+    pub(super) fn record(&self, gemm: &Gemm<'_>, x: &Tensor, y: &Tensor) -> Result<bool> {
+        let Some(strips) = self.strips(x, &gemm.geometry)? else { return Ok(false) };
+        for strip in strips {
+            self.record_strip(gemm, &strip, y)?;
+        }
+        Ok(true)
+    }
+
+    fn record_strip(&self, gemm: &Gemm<'_>, strip: &Strip, y: &Tensor) -> Result<()> {
+        let gpu = y.gpu();
+        let [_, in_height, in_width, channels] = strip.x.dims("conv input")?;
+        let columns = self.columns();
+        let [tiles_y, tiles_x] = self.tiles(strip.out);
+        let tiles = strip.images * tiles_y * tiles_x;
+        let workgroup = if gpu.capabilities().software { 8 } else { 64 };
+        let site = gemm.weight.site();
+
+        let v = Tensor::empty(gpu, &[tiles, 1, 1, self.row()], Elem::F32)?;
+        let pairs = tiles * channels / 2;
+        Call {
+            kernel: &INPUT,
+            constants: &[
+                ("WORKGROUP", workgroup),
+                ("TILE", self.tile as u32),
+                ("UPSAMPLE", u32::from(gemm.geometry.upsample)),
+            ],
+            params: InputParams {
+                tiles: tiles as u32,
+                tiles_x: tiles_x as u32,
+                tiles_y: tiles_y as u32,
+                in_height: in_height as u32,
+                in_width: in_width as u32,
+                channels: channels as u32,
+                row: self.row() as u32,
+                pad_top: strip.pad[0],
+                pad_left: strip.pad[1],
+            },
+            tensors: &[&strip.x, &v],
+            groups: pairs.div_ceil(workgroup as usize),
+            flops: 0.0,
+            site: site.clone(),
+        }
+        .record()?;
+        let m = Gemm::products(&v, &self.products)?;
+        drop(v);
+
+        let rows = strip.images * strip.out[0] * strip.out[1];
+        let first_row = strip.first_line * strip.out[1];
+        let (start, len) = (first_row * columns, rows * columns);
+        let Epilogue { bias, add, activation, residual } = gemm.epilogue;
+        let residual = residual.map(|r| piece(r, start, &[len])).transpose()?;
+        let view = y.view(start, &[len]);
+        let target = match &view {
+            Some(view) => view.clone(),
+            None => Tensor::empty(gpu, &[len], y.elem())?,
+        };
+        let mut tensors = vec![&m];
+        tensors.extend([bias, add, residual.as_ref()].into_iter().flatten());
+        tensors.push(&target);
+        Call {
+            kernel: &OUTPUT,
+            constants: &[
+                ("WORKGROUP", workgroup),
+                ("TILE", self.tile as u32),
+                ("OUTPUTS", self.side() as u32),
+                ("ACTIVATION", activation as u32),
+                ("BIAS", u32::from(bias.is_some())),
+                ("ADD", u32::from(add.is_some())),
+                ("RESIDUAL", u32::from(residual.is_some())),
+            ],
+            params: OutputParams {
+                tiles: tiles as u32,
+                tiles_x: tiles_x as u32,
+                tiles_y: tiles_y as u32,
+                out_height: strip.out[0] as u32,
+                out_width: strip.out[1] as u32,
+                columns: columns as u32,
+                rows_per_add: gemm.rows_per_add as u32,
+                row_begin: first_row as u32,
+            },
+            tensors: &tensors,
+            groups: (tiles * columns / 2).div_ceil(workgroup as usize),
+            flops: 0.0,
+            site,
+        }
+        .record()?;
+        if view.is_none() {
+            y.copy_in(start, &target)?;
+        }
+        Ok(())
+    }
+}
+
+/// `0..count` in as few ranges of at most `most` as possible, of nearly equal length.
+fn even_ranges(count: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let step = count.div_ceil(count.div_ceil(most).max(1)).max(1);
+    (0..count).step_by(step).map(move |start| start..count.min(start + step))
+}
