@@ -2,6 +2,7 @@
 //! splits what does not fit one binding, and records its dispatches.
 
 mod attention;
+mod ceiling;
 mod composite;
 mod fbank;
 mod gemm;
@@ -20,6 +21,7 @@ mod rgb;
 mod sampling;
 
 pub use attention::{Attend, Bias, Rows};
+pub use ceiling::{Arithmetic, Chains};
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use mask::PixelBox;
@@ -37,6 +39,7 @@ pub const KERNELS: &[&Kernel] = &[
     &attention::FEW,
     &attention::SUBGROUP,
     &attention::TILED,
+    &ceiling::KERNEL,
     &composite::COMPOSITE,
     &composite::FEATHER,
     &layout::CONCAT,
