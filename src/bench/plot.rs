@@ -16,7 +16,7 @@ impl Ceilings {
     pub fn roofline_svg(&self, device: &str, rows: &[(Case, Row)]) -> String {
         let drawn: Vec<&(Case, Row)> = rows.iter().filter(|(_, row)| row.flops > 0.0 && row.bytes > 0.0).collect();
         let height = (TOP + LINE * (rows.len() + 3) as f64).max(520.0) + 20.0;
-        let (left, right, bottom) = (74.0, 660.0, height - 60.0);
+        let (left, right, bottom) = (74.0, 640.0, height - 60.0);
         let (bytes, flops) = (self.best(Counted::Bytes), self.best(Counted::Flops));
         let halves = self.best(Counted::HalfFlops);
         let intensity = |row: &Row| row.flops / row.bytes;
@@ -33,7 +33,7 @@ impl Ceilings {
         let up = Scale::logarithmic(decades(up), [bottom, TOP]);
         let panel = Panel { across: &across, up: &up };
 
-        let mut svg = Svg::new(1040.0, height);
+        let mut svg = Svg::new(1060.0, height);
         svg.text([left, 26.0], "start", 15, &format!("Roofline of {device}"));
         svg.panel(&panel, "GFLOP/s");
         svg.axis_across(&panel, "FLOP per byte, each operand counted once");
@@ -55,15 +55,16 @@ impl Ceilings {
         svg.text([right + 20.0, line], "start", 12, "case, and share of the ceiling that binds it");
         let mut number = 0;
         for (case, row) in rows {
+            let Some(share) = self.share(row) else { continue };
             line += LINE;
-            let share = self.share(row).map_or(String::new(), |share| format!("{:.0} %", 100.0 * share.of_limit));
+            let memory = share.bound_by == Counted::Bytes;
+            let share = format!("{:.0} %", 100.0 * share.of_limit);
             let name = format!("{} {}", case.name, case.shape);
             if !(row.flops > 0.0 && row.bytes > 0.0) {
                 svg.text([right + 40.0, line], "start", 10, &format!("{name}: {share} (no arithmetic: not drawn)"));
                 continue;
             }
             number += 1;
-            let memory = self.share(row).is_some_and(|share| share.bound_by == Counted::Bytes);
             let colour = if memory { BLUE } else { RED };
             let [x, y] = panel.place([intensity(row), rate(row)]);
             svg.dot([x, y], colour, &format!("{name}: {:.1} GFLOP/s, {share}", rate(row)));
