@@ -1,5 +1,12 @@
 //! Timing of kernels and networks: one list of cases for `viseme bench` and `cargo bench`.
 
+mod ceiling;
+mod growth;
+mod plot;
+
+pub use ceiling::{Ceilings, Counted, Limit, Share};
+pub use growth::{Growth, Point, Series};
+
 use crate::diffusion::{Denoiser, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
@@ -25,28 +32,34 @@ pub struct Case {
     pub shape: String,
     /// Operations, and bytes read and written, each operand once; None: those of all dispatches recorded.
     work: Option<[f64; 2]>,
+    /// Dispatches whose recording alone is timed, not what the device does.
+    recorded: Option<usize>,
     prepare: Prepare,
 }
 
 /// What a case takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// Median wall time, recording and waiting included.
+    /// Median wall time, recording and waiting included; of a case that only records, the recording thread's own time.
     pub seconds: f64,
+    /// Median CPU time of all threads of this process, on a software device the work itself; None where the system does not tell.
+    pub cpu_seconds: Option<f64>,
     pub flops: f64,
     pub bytes: f64,
     /// The most device memory in use, operands or weights included.
     pub peak_bytes: u64,
+    /// Of a case that only records.
+    pub dispatches: Option<usize>,
 }
 
 impl Case {
     fn new(name: &'static str, shape: String, work: [f64; 2], prepare: impl Fn(&Gpu) -> Result<Run> + 'static) -> Self {
-        Self { name, shape, work: Some(work), prepare: Box::new(prepare) }
+        Self { name, shape, work: Some(work), recorded: None, prepare: Box::new(prepare) }
     }
 
     /// A network's forward.
     fn network(name: &'static str, shape: String, prepare: impl Fn(&Gpu) -> Result<Run> + 'static) -> Self {
-        Self { name, shape, work: None, prepare: Box::new(prepare) }
+        Self { name, shape, work: None, recorded: None, prepare: Box::new(prepare) }
     }
 
     /// Median of `runs`, after one that compiles.
@@ -58,15 +71,34 @@ impl Case {
         let after = gpu.work();
         gpu.wait()?;
         let [flops, bytes] = self.work.unwrap_or([after.flops - before.flops, after.bytes - before.bytes]);
-        let mut times = Vec::new();
+        let mut wall = Vec::new();
+        let mut cpu = Vec::new();
         for _ in 0..runs.max(1) {
-            let start = Instant::now();
+            let (start, cpu_start, own_start) = (Instant::now(), process_seconds(), thread_seconds());
             run()?;
+            let own = if self.recorded.is_some() { gpu.submit().map(|()| seconds_since(own_start))? } else { None };
             gpu.wait()?;
-            times.push(start.elapsed().as_secs_f64());
+            wall.push(own.unwrap_or_else(|| start.elapsed().as_secs_f64()));
+            cpu.extend(cpu_start.zip(process_seconds()).map(|(start, end)| end - start));
         }
-        times.sort_by(f64::total_cmp);
-        Ok(Row { seconds: times[times.len() / 2], flops, bytes, peak_bytes: gpu.memory().peak })
+        let seconds = median(wall).unwrap_or_default();
+        let row = Row { seconds, cpu_seconds: median(cpu), flops, bytes, peak_bytes: 0, dispatches: self.recorded };
+        Ok(Row { peak_bytes: gpu.memory().peak, ..row })
+    }
+
+    /// Whether `text` is a part of its name and shape.
+    pub fn matches(&self, text: &str) -> bool {
+        format!("{} {}", self.name, self.shape).contains(text)
+    }
+
+    /// Recording, finishing and submitting `count` dispatches that do nothing, each with its bind group.
+    fn host_overhead(count: usize) -> Self {
+        let shape = format!("{count} dispatches");
+        let case = Self::new("host overhead", shape, [0.0, 0.0], move |gpu| {
+            let x = ramp(gpu, &[256], Elem::F32)?;
+            Ok(Box::new(move || x.idle_dispatches(count)))
+        });
+        Self { recorded: Some(count), ..case }
     }
 
     /// `[rows, channels]` by f16 weights `[columns, channels]`.
@@ -186,9 +218,6 @@ pub fn cases() -> Vec<Case> {
         Case::conv("conv 3x3", [14, 32, 32, 320], 320, [3, 3], ConvClass::Direct),
         Case::conv("conv 3x3, F(2,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F23),
         Case::conv("conv 3x3, F(4,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F43),
-        Case::conv("conv 3x3", [14, 64, 64, 320], 320, [3, 3], ConvClass::Direct),
-        Case::conv("conv 3x3, F(2,3)", [14, 64, 64, 320], 320, [3, 3], ConvClass::F23),
-        Case::conv("conv 3x3, F(4,3)", [14, 64, 64, 320], 320, [3, 3], ConvClass::F43),
         Case::conv("conv 3x3", [14, 16, 16, 640], 640, [3, 3], ConvClass::Direct),
         Case::conv("conv 3x3, F(4,3)", [14, 16, 16, 640], 640, [3, 3], ConvClass::F43),
         Case::conv("conv 3x1 (temporal)", [1, 14, 1024, 320], 320, [3, 1], ConvClass::Direct),
@@ -215,6 +244,11 @@ pub fn cases() -> Vec<Case> {
     .chain(picture_cases())
     .chain(measure_cases())
     .collect()
+}
+
+/// Shapes beside those of [`cases`] that benches/rivals compares: too large for a test that runs every case.
+pub fn large_cases() -> Vec<Case> {
+    vec![Case::attention(14, 4096, 5, 64), Case::host_overhead(10_000)]
 }
 
 /// The filter bank of 40 s of speech, and WavLM's position bias over 8 s.
@@ -340,10 +374,27 @@ fn measure_cases() -> Vec<Case> {
     ]
 }
 
+const FRAMES: usize = 14;
+
+/// The keyframe UNet on `clips` clips of 14 frames with latents of `side`.
+fn unet_case(weights: &Arc<WeightSet>, clips: usize, side: usize) -> Case {
+    let weights = weights.clone();
+    let frames = clips * FRAMES;
+    Case::network("unet", format!("{frames}x{side}x{side}x4"), move |gpu| {
+        let (unet, projection) = weights.stage(gpu, Role::Keyframe, Storage::default())?;
+        let x = ramp(gpu, &[clips, FRAMES, side, side, 4], Elem::F32)?;
+        let condition = unet.condition(&ramp(gpu, &[clips, side, side, 4], Elem::F32)?, FRAMES)?;
+        let audio = projection.forward(&ramp(gpu, &[frames, 2, projection.inputs()], Elem::F32)?)?;
+        let audio = audio.reshape(&[clips, FRAMES, audio.last_dim()])?;
+        let prompt = Prompt { concat: &condition, audio: &audio, unheard: 0, emotion: None };
+        let prepared = unet.prepare(prompt, &mut Trace::off())?;
+        Ok(Box::new(move || unet.forward(&x, &prepared, &vec![0.5; frames], None, &mut Trace::off())))
+    })
+}
+
 /// The networks of lip sync, one clip of 14 frames or one picture each, with latents of `side` and f16 storage as by default.
 /// Interpolation has the keyframe network's structure.
 pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
-    const FRAMES: usize = 14;
     let storage = Storage::default();
     let pixels = LATENT_STEP * side;
     let with = |run: fn(&WeightSet, &Gpu, Storage, usize) -> Result<Run>, size: usize| {
@@ -351,23 +402,7 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
         move |gpu: &Gpu| run(&weights, gpu, storage, size)
     };
     vec![
-        Case::network(
-            "unet",
-            format!("{FRAMES}x{side}x{side}x4"),
-            with(
-                |weights, gpu, storage, side| {
-                    let (unet, projection) = weights.stage(gpu, Role::Keyframe, storage)?;
-                    let x = ramp(gpu, &[1, FRAMES, side, side, 4], Elem::F32)?;
-                    let condition = unet.condition(&ramp(gpu, &[1, side, side, 4], Elem::F32)?, FRAMES)?;
-                    let audio = projection.forward(&ramp(gpu, &[FRAMES, 2, projection.inputs()], Elem::F32)?)?;
-                    let audio = audio.reshape(&[1, FRAMES, audio.last_dim()])?;
-                    let prompt = Prompt { concat: &condition, audio: &audio, unheard: 0, emotion: None };
-                    let prepared = unet.prepare(prompt, &mut Trace::off())?;
-                    Ok(Box::new(move || unet.forward(&x, &prepared, &[0.5; FRAMES], None, &mut Trace::off())))
-                },
-                side,
-            ),
-        ),
+        unet_case(weights, 1, side),
         Case::network(
             "guided step",
             format!("3x{FRAMES}x{side}x{side}x4"),
@@ -454,4 +489,31 @@ fn packed(gpu: &Gpu, shape: WeightShape, class: ConvClass) -> Result<PackedWeigh
     let values: Vec<f32> = (0..len).map(|i| ((i * 6007 % 1999) as f32 / 999.5 - 1.0) * scale).collect();
     let raw = Raw::F32(bytemuck::cast_slice(&values));
     PackedWeight::pack(gpu, shape, Elem::F16, raw, "bench")?.with_class(class, raw)
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// CPU time that the living threads of this process used so far, in nanoseconds' resolution; None but on Linux.
+fn process_seconds() -> Option<f64> {
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?.flatten();
+    Some(tasks.filter_map(|task| schedule_seconds(&task.path().join("schedstat"))).sum())
+}
+
+/// The same of this thread.
+fn thread_seconds() -> Option<f64> {
+    schedule_seconds(std::path::Path::new("/proc/thread-self/schedstat"))
+}
+
+fn seconds_since(start: Option<f64>) -> Option<f64> {
+    start.zip(thread_seconds()).map(|(start, end)| end - start)
+}
+
+/// The first number of Linux's schedstat is the time on a CPU in nanoseconds.
+fn schedule_seconds(file: &std::path::Path) -> Option<f64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
 }

@@ -12,6 +12,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod pipelines;
+mod svg;
 pub mod tensor;
 pub mod verify;
 pub mod weights;

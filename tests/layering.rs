@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "error",
+    "svg",
     "gpu",
     "tensor",
     "weights",

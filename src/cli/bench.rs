@@ -1,8 +1,8 @@
-use super::{DeviceOptions, say};
+use super::{DeviceOptions, check_svg, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use viseme::bench::{Case, cases, network_cases};
+use viseme::bench::{Case, Ceilings, Counted, Growth, Row, cases, large_cases, network_cases};
 use viseme::gpu::Gpu;
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Error, Result};
@@ -10,7 +10,7 @@ use viseme::{Error, Result};
 /// Times single kernels at shapes of the published networks, or whole networks.
 #[derive(Args)]
 pub struct Options {
-    /// Only cases with this in their name
+    /// Only cases with this in their name and shape
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
     /// Runs of each case; the median counts
@@ -25,6 +25,15 @@ pub struct Options {
     /// Height and width of the networks' latents: an eighth of the crop's
     #[arg(long, default_value_t = 16, value_name = "N", requires = "networks")]
     latent: usize,
+    /// Measure the device's limits first; each case then shows its share of the one that binds it
+    #[arg(long)]
+    ceiling: bool,
+    /// The demo UNet from 14 to 140 frames and from 8x8 to 64x64 latents instead of kernels, with the powers of its growth
+    #[arg(long, conflicts_with_all = ["networks", "filter", "ceiling"])]
+    growth: bool,
+    /// Draw the cases under the device's limits, or the growth (.svg)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceOptions,
     /// One JSON object a row
@@ -35,7 +44,7 @@ pub struct Options {
 impl Options {
     fn cases(&self) -> Result<Vec<Case>> {
         if !self.networks {
-            return Ok(cases());
+            return Ok(cases().into_iter().chain(large_cases()).collect());
         }
         let weights = match &self.shapes {
             None => WeightSet::demo(Role::LIPSYNC)?,
@@ -50,30 +59,98 @@ impl Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    check_svg(options.plot.as_deref())?;
     let gpu = options.device.open()?;
+    let device = format!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);
     if !options.json {
-        say(format_args!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver))?;
-        say(format_args!(
-            "{:<22} {:<34} {:>9} {:>9} {:>8} {:>9}",
-            "kernel", "shape", "ms", "GFLOP/s", "GB/s", "peak MiB"
-        ))?;
+        say(&device)?;
     }
-    for case in options.cases()?.into_iter().filter(|case| case.name.contains(&options.filter)) {
+    if options.growth {
+        return options.growth(&gpu, &device);
+    }
+    let ceilings = (options.ceiling || options.plot.is_some()).then(|| Ceilings::measure(&gpu)).transpose()?;
+    if let Some(ceilings) = &ceilings {
+        options.say_ceilings(ceilings)?;
+    }
+    options.say_head(ceilings.is_some())?;
+    let mut rows = Vec::new();
+    for case in options.cases()?.into_iter().filter(|case| case.matches(&options.filter)) {
         let row = case.measure(&gpu, options.runs)?;
-        let (ms, gflops, gbytes) = (row.seconds * 1e3, row.flops / row.seconds / 1e9, row.bytes / row.seconds / 1e9);
-        let peak_mib = row.peak_bytes as f64 / f64::from(1 << 20);
-        if options.json {
-            say(serde_json::json!({"kernel": case.name, "shape": case.shape, "ms": ms, "flops": row.flops,
-                    "gflops": gflops, "gbytes": gbytes, "peak_bytes": row.peak_bytes}))?;
-        } else {
-            say(format_args!(
-                "{:<22} {:<34} {ms:>9.2} {gflops:>9.1} {gbytes:>8.2} {peak_mib:>9.1}",
-                case.name, case.shape
-            ))?;
-        }
+        options.say_row(&case, &row, ceilings.as_ref())?;
+        rows.push((case, row));
         gpu.trim()?;
     }
-    Ok(())
+    match (&options.plot, &ceilings) {
+        (Some(path), Some(ceilings)) => ceilings.write_roofline(path, &device, &rows),
+        _ => Ok(()),
+    }
+}
+
+impl Options {
+    fn growth(&self, gpu: &Gpu, device: &str) -> Result<()> {
+        self.say_head(false)?;
+        let growth = Growth::measure(gpu, self.runs, |case, row| self.say_row(case, row, None))?;
+        for (name, series) in [("frames", &growth.frames), ("latents", &growth.sides)] {
+            let (power, expected) = (series.power(), series.expected_power());
+            if self.json {
+                say(serde_json::json!({"growth": name, "power": power, "power_of_flops": expected}))?;
+            } else {
+                say(format_args!("{name}: time ~ size^{power:.2}, operations ~ size^{expected:.2}"))?;
+            }
+        }
+        match &self.plot {
+            Some(path) => growth.write_svg(path, device),
+            None => Ok(()),
+        }
+    }
+
+    fn say_ceilings(&self, ceilings: &Ceilings) -> Result<()> {
+        for limit in &ceilings.limits {
+            let unit = if limit.counted == Counted::Bytes { "GB/s" } else { "GFLOP/s" };
+            match (&limit.rate, self.json) {
+                (Ok(rate), true) => {
+                    say(serde_json::json!({"ceiling": limit.name, "rate": rate / 1e9, "unit": unit}))?;
+                }
+                (Err(error), true) => {
+                    say(serde_json::json!({"ceiling": limit.name, "missing": error.to_string()}))?;
+                }
+                (Ok(rate), false) => say(format_args!("ceiling: {:<20} {:>9.1} {unit}", limit.name, rate / 1e9))?,
+                (Err(error), false) => say(format_args!("ceiling: {:<20} {:>9} {error}", limit.name, "-"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn say_head(&self, shares: bool) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let share = if shares { "  % of limit" } else { "" };
+        say(format_args!(
+            "{:<22} {:<34} {:>9} {:>9} {:>9} {:>8} {:>9}{share}",
+            "kernel", "shape", "ms", "CPU ms", "GFLOP/s", "GB/s", "peak MiB"
+        ))
+    }
+
+    fn say_row(&self, case: &Case, row: &Row, ceilings: Option<&Ceilings>) -> Result<()> {
+        let (ms, gflops, gbytes) = (row.seconds * 1e3, row.flops / row.seconds / 1e9, row.bytes / row.seconds / 1e9);
+        let cpu_ms = row.cpu_seconds.map(|seconds| seconds * 1e3);
+        let share = ceilings.and_then(|ceilings| ceilings.share(row));
+        let bound_by = share.map(|share| if share.bound_by == Counted::Bytes { "memory" } else { "arithmetic" });
+        let micros_each = row.dispatches.map(|count| row.seconds * 1e6 / count as f64);
+        if self.json {
+            return say(serde_json::json!({"kernel": case.name, "shape": case.shape, "ms": ms, "cpu_ms": cpu_ms,
+                "flops": row.flops, "gflops": gflops, "gbytes": gbytes, "peak_bytes": row.peak_bytes,
+                "share": share.map(|share| share.of_limit), "bound_by": bound_by, "us_per_dispatch": micros_each}));
+        }
+        let start = format!("{:<22} {:<34} {ms:>9.2} {:>9.2}", case.name, case.shape, cpu_ms.unwrap_or(f64::NAN));
+        if let Some(micros) = micros_each {
+            return say(format_args!("{start} {micros:>9.2} us of the host each"));
+        }
+        let percent = share.zip(bound_by).map(|(share, by)| format!(" {:>5.1} {by}", 100.0 * share.of_limit));
+        let peak_mib = row.peak_bytes as f64 / f64::from(1 << 20);
+        say(format_args!("{start} {gflops:>9.1} {gbytes:>8.2} {peak_mib:>9.1} {}", percent.unwrap_or_default()))
+    }
 }
 
 /// FLOP per second of a middling matmul: what estimates of time rest on.

@@ -1,7 +1,7 @@
 use super::input::{Input, frame_rate};
-use super::{DeviceOptions, say};
+use super::{DeviceOptions, check_svg, say};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use viseme::face::landmarks::Track;
 use viseme::media::{Audio, Fps};
@@ -122,13 +122,7 @@ impl Options {
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
             return Err(Problem::new("--threshold", "a ratio above 0", self.threshold.to_string()).usage());
         }
-        let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        if let Some(path) = self.plot.as_deref().filter(|path| extension(path).as_deref() != Some("svg")) {
-            return Err(Problem::new("--plot", "a file name that ends in .svg", path.display().to_string())
-                .remedy("browsers show it; `rsvg-convert FILE.svg -o FILE.png` makes a PNG")
-                .usage());
-        }
-        Ok(())
+        check_svg(self.plot.as_deref())
     }
 }
 

@@ -14,9 +14,10 @@ mod verify;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use viseme::gpu::{Elem, Gpu, parse_size};
-use viseme::{Error, Result};
+use viseme::{Error, Problem, Result};
 
 /// Talking-face generation on any GPU: hand-written WGSL kernels, no Python, no CUDA.
 #[derive(Parser)]
@@ -78,6 +79,17 @@ impl Precision {
             Precision::F16 | Precision::F16All => Elem::F16,
             Precision::F32 => Elem::F32,
         }
+    }
+}
+
+/// A drawing is asked for by a name that says what it will be.
+fn check_svg(path: Option<&Path>) -> Result<()> {
+    let is_svg = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
+    match path.filter(|path| !is_svg(path)) {
+        None => Ok(()),
+        Some(path) => Err(Problem::new("--plot", "a file name that ends in .svg", path.display().to_string())
+            .remedy("browsers show it; `rsvg-convert FILE.svg -o FILE.png` makes a PNG")
+            .usage()),
     }
 }
 

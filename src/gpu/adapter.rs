@@ -134,15 +134,21 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 }
 
 /// A device with every feature and limit that the kernels can make use of.
+#[allow(unsafe_code)]
 pub(super) fn open(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
     let useful = wgpu::Features::IMMEDIATES
         | wgpu::Features::SHADER_F16
         | wgpu::Features::SUBGROUP
-        | wgpu::Features::TIMESTAMP_QUERY;
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    // SAFETY: of the experimental features only cooperative matrices are asked for, and a kernel that uses them loads and
+    // stores whole matrices inside its own tiles.
+    let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("viseme"),
         required_features: adapter.features() & useful,
         required_limits: adapter.limits(),
+        experimental_features,
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
     };

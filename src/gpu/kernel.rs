@@ -223,6 +223,11 @@ impl Expansion<'_> {
         if line.trim_start().starts_with("//") {
             return;
         }
+        // WGSL wants these before everything else, our constants included.
+        if line.starts_with("enable ") {
+            self.wgsl.insert_str(0, &format!("{line}\n"));
+            return;
+        }
         let mut pieces = line.split('$');
         self.wgsl.push_str(pieces.next().unwrap_or(""));
         for piece in pieces {

@@ -2,6 +2,7 @@
 //! splits what does not fit one binding, and records its dispatches.
 
 mod attention;
+mod ceiling;
 mod composite;
 mod fbank;
 mod gemm;
@@ -21,6 +22,7 @@ mod sampling;
 mod winograd;
 
 pub use attention::{Attend, Bias, Rows};
+pub use ceiling::{Arithmetic, Chains};
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use mask::PixelBox;
@@ -39,6 +41,7 @@ pub const KERNELS: &[&Kernel] = &[
     &attention::FEW,
     &attention::SUBGROUP,
     &attention::TILED,
+    &ceiling::KERNEL,
     &composite::COMPOSITE,
     &composite::FEATHER,
     &layout::CONCAT,

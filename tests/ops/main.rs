@@ -1,6 +1,7 @@
 //! Each kernel against a plain loop over awkward sizes, in f64 inside. One module per kernel.
 
 mod attention;
+mod ceiling;
 mod composite;
 #[path = "../common/device.rs"]
 mod device;
