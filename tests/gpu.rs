@@ -149,3 +149,49 @@ fn many_small_submissions_on_several_threads_agree() {
         assert_eq!(thread.join().unwrap(), vec![t as f32 + 200.0; 64]);
     }
 }
+
+/// Files of `folder` and of the folders in it, with their bytes.
+fn contents(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            false => drop(found.insert(path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+#[test]
+fn kernels_are_kept_for_the_next_run_and_a_damaged_file_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |value: f32, with_second_kernel: bool| {
+        let gpu = gpu()?;
+        gpu.keep_kernels(Some(folder.path()));
+        gpu.prepare(viseme::ops::KERNELS, "test");
+        let x = Tensor::from_values(&gpu, &[4], Elem::F32, &[value; 4]).unwrap();
+        let y = x.add(&x).unwrap();
+        let y = if with_second_kernel { Tensor::concat_channels(&[&y, &y]).unwrap() } else { y };
+        Some(y.to_f32().unwrap()[3])
+    };
+    let Some(sum) = run(1.5, false) else { return };
+    assert_eq!(sum, 3.0);
+    let first = contents(folder.path());
+    let list = first.keys().find(|path| path.ends_with("test.variants")).expect("a list of variants").clone();
+    assert!(first.keys().all(|path| !path.to_string_lossy().contains("partial")), "{first:?}");
+
+    assert_eq!(run(2.5, false), Some(5.0));
+    assert_eq!(contents(folder.path()), first, "nothing new, nothing written");
+    assert_eq!(run(2.5, true), Some(5.0));
+    assert!(contents(folder.path())[&list].len() > first[&list].len(), "the second kernel is new");
+
+    for path in contents(folder.path()).keys() {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(run(3.5, false), Some(7.0));
+    assert_eq!(contents(folder.path())[&list], first[&list], "written anew");
+}

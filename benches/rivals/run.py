@@ -31,8 +31,9 @@ CANDLE = HERE / "candle"
 CASES = [
     ("matmul-1024", "matmul 1024 x 1024 x 1024", 10),
     ("matmul-2048", "matmul 2048 x 1280 x 1280", 5),
-    ("conv-32", "conv 3x3 14x32x32x320", 3),
-    ("conv-64", "conv 3x3 14x64x64x320", 2),
+    ("conv-32", "conv 3x3, F(4,3) 14x32x32x320", 3),
+    ("conv-32-f23", "conv 3x3, F(2,3) 14x32x32x320", 3),
+    ("conv-64", "conv 3x3, F(4,3) 14x64x64x320", 2),
     ("temporal-conv", "conv 3x1 (temporal) 1x14x1024x320", 5),
     ("group-norm", "group_norm 14336 x 320", 10),
     ("attention-1024", "attention 14 x 1024, 5 heads of 64", 3),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
-use viseme::media::frames::FolderSink;
+use viseme::media::frames::{BackgroundSink, FolderSink};
 use viseme::media::probe::Look;
 use viseme::media::video::{VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
@@ -223,7 +223,7 @@ impl JobOptions {
         let kept = work.dir().to_path_buf();
         let made = (|| {
             let mut frames = start(work, Box::new(|progress| bar.show(progress)))?;
-            let mut sink = self.sink(look, frames.size(), frames.fps())?;
+            let mut sink = Box::new(BackgroundSink::new(self.sink(look, frames.size(), frames.fps())?));
             for frame in frames.by_ref() {
                 sink.write(&frame?)?;
                 bar.check()?;

@@ -55,12 +55,19 @@ struct DeviceOptions {
     /// Most GPU memory to use, such as 8G
     #[arg(long, value_name = "SIZE", help_heading = "Device", value_parser = |text: &str| parse_size(text).map_err(|e| e.to_string()))]
     vram: Option<u64>,
+    /// Neither use nor keep compiled kernels [kept in: VISEME_CACHE, else the user's cache folder]
+    #[arg(long, help_heading = "Device")]
+    no_cache: bool,
 }
 
 impl DeviceOptions {
     fn open(&self) -> Result<Gpu> {
         let gpu = Gpu::new(self.adapter.as_deref())?;
         gpu.set_budget(self.vram);
+        if !self.no_cache {
+            let user = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.cache_dir().to_path_buf());
+            gpu.keep_kernels(user.filter(|_| std::env::var_os("VISEME_CACHE").is_none()).as_deref());
+        }
         Ok(gpu)
     }
 }

@@ -2,9 +2,14 @@
 //!
 //! A kernel file is WGSL with lines that start with `#`; kernels/README.md lists them.
 
+use super::cache::Cache;
+use super::lock;
 use crate::{Problem, Result};
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 /// How the elements of a tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +26,18 @@ impl Elem {
             Elem::F32 | Elem::U32 => 4,
             Elem::F16 => 2,
         }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Elem::F32 => "f32",
+            Elem::F16 => "f16",
+            Elem::U32 => "u32",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Elem::F32, Elem::F16, Elem::U32].into_iter().find(|elem| elem.name() == name)
     }
 }
 
@@ -331,97 +348,232 @@ pub(super) struct Pipeline {
     pub params_size: u32,
 }
 
-/// Sees every variant of a kernel before its pipeline is made.
+/// Sees every variant of a kernel once, before its first use.
 pub type Inspector = Box<dyn Fn(&Kernel, &Variant) + Send>;
 
-/// Pipelines by variant, each made once.
-#[derive(Default)]
+/// Pipelines by variant, each made once, by whoever needs it first or ahead of that by [`Pipelines::prepare`].
 pub(super) struct Pipelines {
-    made: HashMap<Variant, std::sync::Arc<Pipeline>>,
-    pub inspector: Option<Inspector>,
+    device: wgpu::Device,
+    pub parameters: Parameters,
+    uniform_layout: wgpu::BindGroupLayout,
+    slots: Mutex<HashMap<Variant, Arc<Slot>>>,
+    /// Variants that were asked for, in the order of their first use.
+    used: Mutex<Vec<Variant>>,
+    pub cache: OnceLock<Cache>,
+    pub inspector: Mutex<Option<Inspector>>,
+}
+
+/// Locked while its pipeline is made, so that nobody makes it twice.
+#[derive(Default)]
+struct Slot {
+    pipeline: Mutex<Option<Arc<Pipeline>>>,
+    is_used: AtomicBool,
 }
 
 impl Pipelines {
-    pub fn get(
-        &mut self,
-        device: &wgpu::Device,
-        parameters: Parameters,
-        uniform_layout: &wgpu::BindGroupLayout,
-        kernel: &Kernel,
-        variant: Variant,
-    ) -> Result<std::sync::Arc<Pipeline>> {
-        if let Some(pipeline) = self.made.get(&variant) {
+    pub fn new(device: &wgpu::Device, parameters: Parameters, uniform_layout: &wgpu::BindGroupLayout) -> Self {
+        Self {
+            device: device.clone(),
+            parameters,
+            uniform_layout: uniform_layout.clone(),
+            slots: Mutex::default(),
+            used: Mutex::default(),
+            cache: OnceLock::new(),
+            inspector: Mutex::default(),
+        }
+    }
+
+    pub fn get(&self, kernel: &Kernel, variant: Variant) -> Result<Arc<Pipeline>> {
+        let found = lock(&self.slots).get(&variant).cloned();
+        let slot = match found {
+            Some(slot) => slot,
+            None => lock(&self.slots).entry(variant.clone()).or_default().clone(),
+        };
+        if !slot.is_used.swap(true, Ordering::Relaxed) {
+            if let Some(inspect) = &*lock(&self.inspector) {
+                inspect(kernel, &variant);
+            }
+            lock(&self.used).push(variant.clone());
+        }
+        self.fill(&slot, kernel, &variant)
+    }
+
+    fn fill(&self, slot: &Slot, kernel: &Kernel, variant: &Variant) -> Result<Arc<Pipeline>> {
+        let mut made = lock(&slot.pipeline);
+        if let Some(pipeline) = &*made {
             return Ok(pipeline.clone());
         }
-        if let Some(inspect) = &self.inspector {
-            inspect(kernel, &variant);
-        }
-        let expanded = expand(kernel, &variant.constants, &variant.elems, parameters)?;
-        let pipeline = std::sync::Arc::new(build(device, parameters, uniform_layout, kernel, &expanded)?);
-        self.made.insert(variant, pipeline.clone());
+        let expanded = expand(kernel, &variant.constants, &variant.elems, self.parameters)?;
+        let pipeline = Arc::new(self.build(kernel, &expanded)?);
+        *made = Some(pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// The variants in use, one a line.
+    pub fn list(&self) -> String {
+        lock(&self.used).iter().map(|variant| format!("{variant}\n")).collect()
+    }
+
+    /// Makes the pipelines of `list`, as [`Pipelines::list`] wrote it, on threads of its own. Lines that no kernel knows, and
+    /// variants that the device refuses, are left to who needs them.
+    pub fn prepare(self: &Arc<Self>, kernels: &[&'static Kernel], list: &str) -> Preparation {
+        let variants: Vec<_> = list.lines().filter_map(|line| Variant::parse(line, kernels)).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2).min(variants.len());
+        let shared = Arc::new((AtomicUsize::new(0), variants));
+        let work = |_| {
+            let (pipelines, shared) = (self.clone(), shared.clone());
+            std::thread::spawn(move || {
+                let (next, variants) = &*shared;
+                while let Some((kernel, variant)) = variants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let slot = lock(&pipelines.slots).entry(variant.clone()).or_default().clone();
+                    let _ = pipelines.fill(&slot, kernel, variant);
+                }
+            })
+        };
+        Preparation { threads: (0..threads).map(work).collect(), shared }
     }
 }
 
-#[allow(unsafe_code)]
-fn build(
-    device: &wgpu::Device,
-    parameters: Parameters,
-    uniform_layout: &wgpu::BindGroupLayout,
-    kernel: &Kernel,
-    expanded: &Expanded,
-) -> Result<Pipeline> {
-    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let source = wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(expanded.wgsl.as_str().into()),
-    };
-    // SAFETY: unchecked means no clamps and loop counters from naga. Every index a kernel forms is bounded by parameters
-    // that its only caller in src/ops checked against the tensors' shapes, and every loop ends by such a parameter; the
-    // kernel tests check both with sentinels around odd sizes. Vulkan's robust buffer access stays on.
-    let module = unsafe { device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked()) };
-    let entry = |binding: usize, access: Access| wgpu::BindGroupLayoutEntry {
-        binding: binding as u32,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
-            has_dynamic_offset: false,
-            min_binding_size: None,
-        },
-        count: None,
-    };
-    let mut entries: Vec<_> = expanded.bindings.iter().enumerate().map(|(i, (_, access))| entry(i, *access)).collect();
-    if expanded.reports_overflow {
-        entries.push(entry(entries.len(), Access::ReadWrite));
+/// Threads that make pipelines ahead of their use; dropped, it ends after those that are being made.
+pub(super) struct Preparation {
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<(AtomicUsize, Vec<(&'static Kernel, Variant)>)>,
+}
+
+impl Drop for Preparation {
+    fn drop(&mut self) {
+        let (next, variants) = &*self.shared;
+        next.store(variants.len(), Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
-    let layout = device
-        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-    let params_size = 4 * (expanded.params.len() as u32 + 1);
-    let groups = [Some(&layout), Some(uniform_layout)];
-    let (groups, immediate_size) = match parameters {
-        Parameters::Immediate => (&groups[..1], params_size),
-        Parameters::Uniform => (&groups[..], 0),
-    };
-    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(kernel.name),
-        bind_group_layouts: groups,
-        immediate_size,
-    });
-    let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(kernel.name),
-        layout: Some(&pipeline_layout),
-        module: &module,
-        entry_point: Some("main"),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            zero_initialize_workgroup_memory: false,
-            ..Default::default()
-        },
-        cache: None,
-    });
-    match pollster::block_on(scope.pop()) {
-        None => Ok(Pipeline { raw, layout, reports_overflow: expanded.reports_overflow, params_size }),
-        Some(error) => {
-            Err(Problem::new(format!("kernel {}", kernel.name), "WGSL that this device takes", error.to_string()).gpu())
+}
+
+/// `KERNEL NAME=VALUE,NAME=VALUE,.. ELEM,ELEM,..`
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let constants: Vec<String> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let elems: Vec<&str> = self.elems.iter().map(|elem| elem.name()).collect();
+        write!(f, "{} {} {}", self.kernel, constants.join(","), elems.join(","))
+    }
+}
+
+impl Variant {
+    /// A line that `Display` wrote, if one of `kernels` knows what it names.
+    fn parse(line: &str, kernels: &[&'static Kernel]) -> Option<(&'static Kernel, Self)> {
+        let mut words = line.split(' ');
+        let (name, constants, elems) = (words.next()?, words.next()?, words.next()?);
+        let kernel = *kernels.iter().find(|kernel| kernel.name == name)?;
+        let constant = |text: &str| {
+            let (name, value) = text.split_once('=')?;
+            Some((kernel.own_word(name)?, value.parse().ok()?))
+        };
+        let listed = |text: &'_ str| text.split(',').filter(|item| !item.is_empty()).map(str::to_string).collect();
+        let (constants, elems): (Vec<String>, Vec<String>) = (listed(constants), listed(elems));
+        Some((
+            kernel,
+            Self {
+                kernel: kernel.name,
+                constants: constants.iter().map(|text| constant(text)).collect::<Option<_>>()?,
+                elems: elems.iter().map(|name| Elem::named(name)).collect::<Option<_>>()?,
+            },
+        ))
+    }
+}
+
+impl Kernel {
+    /// `word` as the kernel's text or an include spells it, which lasts as long as the program.
+    fn own_word(&self, word: &str) -> Option<&'static str> {
+        let texts = std::iter::once(self.source).chain(INCLUDES.iter().map(|(_, text)| *text));
+        texts.into_iter().find_map(|text| text.find(word).map(|at| &text[at..at + word.len()]))
+    }
+}
+
+impl Pipelines {
+    #[allow(unsafe_code)]
+    fn build(&self, kernel: &Kernel, expanded: &Expanded) -> Result<Pipeline> {
+        let device = &self.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let source = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(expanded.wgsl.as_str().into()),
+        };
+        // SAFETY: unchecked means no clamps and loop counters from naga. Every index a kernel forms is bounded by parameters
+        // that its only caller in src/ops checked against the tensors' shapes, and every loop ends by such a parameter; the
+        // kernel tests check both with sentinels around odd sizes. Vulkan's robust buffer access stays on.
+        let module = unsafe { device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let entry = |binding: usize, access: Access| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        };
+        let mut entries: Vec<_> =
+            expanded.bindings.iter().enumerate().map(|(i, (_, access))| entry(i, *access)).collect();
+        if expanded.reports_overflow {
+            entries.push(entry(entries.len(), Access::ReadWrite));
+        }
+        let layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+        let params_size = 4 * (expanded.params.len() as u32 + 1);
+        let groups = [Some(&layout), Some(&self.uniform_layout)];
+        let (groups, immediate_size) = match self.parameters {
+            Parameters::Immediate => (&groups[..1], params_size),
+            Parameters::Uniform => (&groups[..], 0),
+        };
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: groups,
+            immediate_size,
+        });
+        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: self.cache.get().and_then(|cache| cache.pipelines()),
+        });
+        match pollster::block_on(scope.pop()) {
+            None => Ok(Pipeline { raw, layout, reports_overflow: expanded.reports_overflow, params_size }),
+            Some(error) => {
+                Err(Problem::new(format!("kernel {}", kernel.name), "WGSL that this device takes", error.to_string())
+                    .gpu())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_come_back_from_their_lines() {
+        static KERNEL: Kernel = Kernel { name: "scale", source: "const _x = WORKGROUP + TILE;" };
+        let variant = |constants: &[(&'static str, u32)], elems: &[Elem]| Variant {
+            kernel: "scale",
+            constants: constants.to_vec(),
+            elems: elems.to_vec(),
+        };
+        for variant in [
+            variant(&[("WORKGROUP", 64), ("TILE", 0)], &[Elem::F32, Elem::F16, Elem::U32]),
+            variant(&[], &[Elem::F16]),
+            variant(&[("TILE", u32::MAX)], &[]),
+        ] {
+            let (kernel, read) = Variant::parse(&variant.to_string(), &[&KERNEL]).unwrap();
+            assert_eq!((kernel.name, read), ("scale", variant));
+        }
+        for line in ["", "scale", "other TILE=1 f32", "scale ROWS=1 f32", "scale TILE=x f32", "scale TILE=1 f64"] {
+            assert!(Variant::parse(line, &[&KERNEL]).is_none(), "{line}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Nothing here knows what a convolution is.
 
 mod adapter;
+mod cache;
 mod kernel;
 mod memory;
 mod recorder;
@@ -12,9 +13,11 @@ pub use memory::{Buffer, Memory};
 pub use recorder::{ProfileRow, Work};
 
 use crate::{Error, Problem, Result};
-use kernel::Pipelines;
+use cache::Cache;
+use kernel::{Pipelines, Preparation};
 use memory::Pool;
 use recorder::{BatchLimit, Bound, Dispatch, Recorder};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A handle to one device with its memory, its kernels and the open recording. Cheap to clone, `Send + Sync`.
@@ -26,14 +29,39 @@ pub struct Gpu {
 struct Inner {
     device: wgpu::Device,
     capabilities: Capabilities,
-    parameters: Parameters,
-    uniform_layout: wgpu::BindGroupLayout,
+    /// Workgroups along one axis of a dispatch.
+    max_groups: u32,
     pool: Arc<Pool>,
-    pipelines: Mutex<Pipelines>,
+    pipelines: Arc<Pipelines>,
+    prepared: Mutex<Option<Prepared>>,
     recorder: Mutex<Recorder>,
     faults: Arc<Mutex<Faults>>,
     /// NaN in every element type; copied over each new allocation once tests ask for it.
     poison: std::sync::OnceLock<Buffer>,
+}
+
+/// A job whose variants are kept for its next run.
+struct Prepared {
+    job: &'static str,
+    /// The variants that its last run used.
+    listed: String,
+    threads: Preparation,
+}
+
+impl Drop for Inner {
+    /// Keeps what this run compiled and the last one had not.
+    fn drop(&mut self) {
+        let prepared = lock(&self.prepared).take().map(|Prepared { job, listed, threads }| {
+            drop(threads);
+            (job, listed)
+        });
+        let Some(cache) = self.pipelines.cache.get() else { return };
+        let used = self.pipelines.list();
+        let listed = prepared.as_ref().map_or("", |(_, listed)| listed);
+        if used.lines().any(|variant| !listed.lines().any(|line| line == variant)) {
+            cache.save(prepared.as_ref().map(|(job, _)| (*job, used)));
+        }
+    }
 }
 
 /// What the device reported outside of any call.
@@ -121,16 +149,37 @@ impl Gpu {
         let recorder = Recorder::new(&device, &queue, parameters, &uniform_layout, limit);
         let inner = Inner {
             pool: Pool::new(device.clone()),
+            pipelines: Arc::new(Pipelines::new(&device, parameters, &uniform_layout)),
             device,
             capabilities,
-            parameters,
-            uniform_layout,
-            pipelines: Mutex::default(),
+            max_groups: limits.max_compute_workgroups_per_dimension,
+            prepared: Mutex::default(),
             recorder: Mutex::new(recorder),
             faults,
             poison: std::sync::OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Keeps compiled kernels in `folder`, or in that of `VISEME_CACHE` where there is one, from the last handle's drop to the
+    /// next run on this adapter and driver. To be called before any kernel runs, once. A file that is damaged or foreign is not
+    /// used; one that cannot be written is a warning.
+    pub fn keep_kernels(&self, folder: Option<&Path>) {
+        let from_env = || std::env::var_os("VISEME_CACHE").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+        if let Some(folder) = folder.map(Path::to_path_buf).or_else(from_env) {
+            self.inner.pipelines.cache.get_or_init(|| Cache::open(&self.inner.device, &folder));
+        }
+    }
+
+    /// Compiles in the background what the last run of `job` needed of `kernels`, if [`Gpu::keep_kernels`] knows it, and keeps
+    /// what this one needs.
+    pub fn prepare(&self, kernels: &[&'static Kernel], job: &'static str) {
+        let mut prepared = lock(&self.inner.prepared);
+        if let Some(cache) = self.inner.pipelines.cache.get().filter(|_| prepared.is_none()) {
+            let listed = cache.variants(job);
+            let threads = self.inner.pipelines.prepare(kernels, &listed);
+            *prepared = Some(Prepared { job, listed, threads });
+        }
     }
 
     /// What each adapter of this machine reports, best first.
@@ -201,7 +250,7 @@ impl Gpu {
 
     /// For tests: `inspector` sees every variant of a kernel that is used from now on.
     pub fn inspect_variants(&self, inspector: Inspector) {
-        lock(&self.inner.pipelines).inspector = Some(inspector);
+        *lock(&self.inner.pipelines.inspector) = Some(inspector);
     }
 
     /// Records one dispatch.
@@ -218,7 +267,7 @@ impl Gpu {
             )
             .gpu());
         }
-        let max_groups = self.inner.device.limits().max_compute_workgroups_per_dimension;
+        let max_groups = self.inner.max_groups;
         if run.groups.iter().any(|&g| g > max_groups) {
             return Err(Problem::new(
                 name,
@@ -235,13 +284,7 @@ impl Gpu {
             constants: run.constants.to_vec(),
             elems: run.bindings.iter().map(|b| b.elem).collect(),
         };
-        let pipeline = lock(&self.inner.pipelines).get(
-            &self.inner.device,
-            self.inner.parameters,
-            &self.inner.uniform_layout,
-            run.kernel,
-            variant,
-        )?;
+        let pipeline = self.inner.pipelines.get(run.kernel, variant)?;
         if run.params.len() as u32 + 4 != pipeline.params_size {
             let expected = format!("{} bytes of parameters", pipeline.params_size - 4);
             return Err(Problem::new(name, expected, format!("{}", run.params.len())).gpu());

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use crate::{Error, Problem, Result};
 
@@ -78,6 +80,62 @@ pub trait FrameSource: Send {
 pub trait FrameSink: Send {
     fn write(&mut self, frame: &Frame) -> Result<()>;
     fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// A sink that writes on a thread of its own, so that pictures are encoded while the next ones are made. What goes wrong there
+/// is the answer to the next [`FrameSink::write`], to [`FrameSink::finish`] at the latest. Dropped unfinished, it drops the sink
+/// inside before it returns.
+pub struct BackgroundSink {
+    frames: Option<SyncSender<Frame>>,
+    /// Gives the sink back once `frames` is closed.
+    writer: Option<JoinHandle<Result<Box<dyn FrameSink>>>>,
+}
+
+impl BackgroundSink {
+    /// Frames that may wait; past it writing waits.
+    const WAITING: usize = 4;
+
+    pub fn new(sink: Box<dyn FrameSink>) -> Self {
+        let (frames, waiting) = sync_channel(Self::WAITING);
+        Self { frames: Some(frames), writer: Some(std::thread::spawn(|| write_all(sink, waiting))) }
+    }
+
+    /// The sink inside once all frames are written, or what went wrong with one.
+    fn close(&mut self) -> Result<Box<dyn FrameSink>> {
+        drop(self.frames.take());
+        let ended = |found: &str| Problem::new("writing frames", "a writer at work", found).input();
+        let writer = self.writer.take().ok_or_else(|| ended("one that failed before"))?;
+        writer.join().unwrap_or_else(|_| Err(ended("one that panicked")))
+    }
+}
+
+fn write_all(mut sink: Box<dyn FrameSink>, frames: Receiver<Frame>) -> Result<Box<dyn FrameSink>> {
+    for frame in frames {
+        sink.write(&frame)?;
+    }
+    Ok(sink)
+}
+
+impl FrameSink for BackgroundSink {
+    fn write(&mut self, frame: &Frame) -> Result<()> {
+        match &self.frames {
+            Some(frames) if frames.send(frame.clone()).is_ok() => Ok(()),
+            _ => self.close().map(drop),
+        }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.close()?.finish()
+    }
+}
+
+impl Drop for BackgroundSink {
+    fn drop(&mut self) {
+        drop(self.frames.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
 }
 
 /// Any frame of a source by its number. Going forward it reads on; going back it seeks once for `block` frames, so that a

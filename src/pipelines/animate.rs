@@ -18,7 +18,7 @@ use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
 use crate::media::{Audio, Fps, Frame};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, Region, Rgb8};
+use crate::ops::{Filter, KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -128,6 +128,7 @@ impl<'a> Animate<'a> {
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
         weights.check(&gpu, storage)?;
+        gpu.prepare(KERNELS, "animate");
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, cancel) = (survey.frames, reporter.cancel.clone());

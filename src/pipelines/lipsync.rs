@@ -21,7 +21,7 @@ use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource};
 use crate::models::vae::Encoder;
-use crate::ops::{Region, Rgb8};
+use crate::ops::{KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -158,6 +158,7 @@ impl<'a> LipSync<'a> {
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
         weights.check(&gpu, storage)?;
+        gpu.prepare(KERNELS, "lipsync");
         if let Some([width, height]) = self.occluder.as_ref().map(|o| o.size()).filter(|&size| size != survey.size) {
             let expected = format!("{}x{} pixels, as the video has", survey.size[0], survey.size[1]);
             return Err(Problem::new("occluder masks", expected, format!("{width}x{height}")).input());

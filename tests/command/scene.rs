@@ -31,6 +31,7 @@ pub fn viseme() -> Command {
     command.stdin(Stdio::null()).env_remove("VISEME_WEIGHTS");
     // Mesa's device layer complains without one.
     command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
+    command.env("VISEME_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"));
     command
 }
 

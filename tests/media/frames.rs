@@ -1,7 +1,7 @@
 use super::{at, folder, fps, names, number_of, numbered, refused};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use viseme::media::frames::{FolderSink, FolderSource, FrameReader, read_picture};
+use viseme::media::frames::{BackgroundSink, FolderSink, FolderSource, FrameReader, read_picture};
 use viseme::media::{Fps, Frame, FrameSink, FrameSource};
 
 const RATES: [(u32, u32); 9] =
@@ -255,4 +255,42 @@ fn a_folder_goes_on_where_it_stopped() {
     let numbers: Vec<u64> =
         names(&out).iter().map(|name| number_of(&read_picture(&out.join(name)).expect("picture"))).collect();
     assert_eq!(numbers, [0, 1, 9], "frames of the longer first run are gone");
+}
+
+#[test]
+fn frames_written_in_the_background_are_all_there() {
+    let folder = folder();
+    let out = at(&folder, "out");
+    let mut sink = Box::new(BackgroundSink::new(Box::new(FolderSink::create(&out).expect("a sink"))));
+    for number in 0..20 {
+        sink.write(&numbered(number, [16, 8])).expect("written");
+    }
+    assert!(!out.exists(), "nothing under the final name before the end");
+    sink.finish().expect("finished");
+    let numbers: Vec<u64> =
+        names(&out).iter().map(|name| number_of(&read_picture(&out.join(name)).expect("picture"))).collect();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+
+    let mut sink = BackgroundSink::new(Box::new(FolderSink::create(&at(&folder, "other")).expect("a sink")));
+    sink.write(&numbered(0, [16, 8])).expect("taken");
+    drop(sink);
+    assert_eq!(names(folder.path()), ["out"], "dropped unfinished it leaves nothing");
+}
+
+#[test]
+fn an_error_in_the_background_reaches_the_next_call() {
+    let folder = folder();
+    let sink = || BackgroundSink::new(Box::new(FolderSink::create(&at(&folder, "out")).expect("a sink")));
+    let words = ["000001.png", "16x8", "16x10"];
+    let mut early = sink();
+    early.write(&numbered(0, [16, 8])).expect("taken");
+    let until_it_fails = (0..100).map(|_| early.write(&numbered(1, [16, 10]))).find(Result::is_err);
+    refused(until_it_fails.expect("an error well before a hundred frames wait"), 3, &words);
+    refused(Box::new(early).finish(), 3, &["failed before"]);
+
+    let mut late = Box::new(sink());
+    late.write(&numbered(0, [16, 8])).expect("taken");
+    late.write(&numbered(1, [16, 10])).expect("taken");
+    refused(late.finish(), 3, &words);
+    assert_eq!(names(folder.path()), [""; 0]);
 }
