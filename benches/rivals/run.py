@@ -89,7 +89,7 @@ def ours(opts, name, title, runs):
 
 def theirs(opts, rival, name, runs):
     start = {"torch": [opts.python, str(HERE / "torch_rival.py")], "candle": [opts.candle]}[rival]
-    return [*start, name, str(runs)]
+    return [*start, name.removesuffix("-f23"), str(runs)]
 
 
 def quartiles(values):
