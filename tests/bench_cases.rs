@@ -24,6 +24,7 @@ fn ran(wanted: fn(&Case) -> bool, restrict: fn(&mut Capabilities)) -> Option<BTr
         assert!(row.seconds > 0.0 && row.bytes > 0.0, "{}", case.name);
         gpu.trim().unwrap();
     }
+    Ceilings::measure(&gpu).unwrap();
     let seen = seen.lock().unwrap().clone();
     Some(seen)
 }

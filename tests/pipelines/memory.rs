@@ -1,5 +1,6 @@
 //! What a forward of the UNet holds at once, against the least that its operations need.
 
+use super::device::there;
 use viseme::gpu::{Elem, Gpu};
 use viseme::models::clip_unet::Prompt;
 use viseme::nn::Trace;
@@ -157,19 +158,32 @@ fn largest_live_set(base: usize, side: usize, elem_bytes: usize) -> usize {
     walk.peak
 }
 
-/// The demo's network has the published one's structure at a tenth of its channels.
+/// The most bytes that Winograd's transformed tiles and products take beside everything else, however large the network.
+const WINOGRAD_SCRATCH: u64 = 2 * (24 << 20);
+
+/// The demo's network has the published one's structure at a tenth of its channels. Winograd's scratch, which is bounded, is
+/// looked at apart: it counts for much here and for nothing at the published size.
 #[test]
 fn a_forward_holds_little_more_than_it_must() {
-    let Ok(gpu) = Gpu::new(None) else {
-        assert!(std::env::var_os("VISEME_REQUIRE_GPU").is_none(), "no device");
-        eprintln!("skipped: no device");
-        return;
-    };
-    let (base, side) = (32, 16);
+    // Devices that are not software convolve directly.
+    let Some(direct) = there(Gpu::restricted(None, |capabilities| capabilities.software = false)) else { return };
+    let (held, least) = (held_by_a_forward(&direct), largest_live_set(32, 16, 2));
+    println!("{held} bytes held, {least} live: {:.3}", held as f64 / least as f64);
+    assert!(held as f64 <= 1.3 * least as f64, "{held} bytes at once for {least}");
+    // Less would mean that the walk misses something.
+    assert!(held as f64 >= 0.95 * least as f64, "{held} bytes at once for {least}");
+
+    let Some(any) = there(Gpu::new(None)) else { return };
+    let with_scratch = held_by_a_forward(&any);
+    assert!(with_scratch <= held + WINOGRAD_SCRATCH, "{with_scratch} bytes at once, {held} without scratch");
+}
+
+/// Bytes beside weights and inputs at the widest point of one forward, three branches of 14 frames at 16x16 latents in f16.
+fn held_by_a_forward(gpu: &Gpu) -> u64 {
+    let side = 16;
     let weights = WeightSet::demo(&[Role::Keyframe]).unwrap();
-    let storage = Storage::default();
-    let (unet, projection) = weights.stage(&gpu, Role::Keyframe, storage).unwrap();
-    let zeros = |shape: &[usize]| Tensor::zeros(&gpu, shape, Elem::F32).unwrap();
+    let (unet, projection) = weights.stage(gpu, Role::Keyframe, Storage::default()).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape, Elem::F32).unwrap();
     let concat = unet.condition(&zeros(&[BRANCHES, side, side, 4]), FRAMES).unwrap();
     let audio = projection.forward(&zeros(&[BRANCHES * FRAMES, 2, projection.inputs()])).unwrap();
     let audio = audio.reshape(&[BRANCHES, FRAMES, audio.last_dim()]).unwrap();
@@ -181,13 +195,9 @@ fn a_forward_holds_little_more_than_it_must() {
     let before = gpu.memory().current;
     let y = unet.forward(&x, &prepared, &[0.5; BRANCHES * FRAMES], None, &mut Trace::off()).unwrap();
     assert_eq!(y.shape(), x.shape());
-    let held = (gpu.memory().peak - before) as f64;
-    let least = largest_live_set(base, side, storage.activations.size()) as f64;
-    println!("{:.2} MiB held, {:.2} MiB live: {:.3}", held / 1048576.0, least / 1048576.0, held / least);
-    assert!(held <= 1.3 * least, "{held} bytes at once for {least}");
-    // Less would mean that the walk misses something.
-    assert!(held >= 0.95 * least, "{held} bytes at once for {least}");
+    let held = gpu.memory().peak - before;
     assert_eq!(gpu.memory().current - before, y.size_bytes().next_multiple_of(256), "nothing but the output is left");
+    held
 }
 
 /// At the published size the walk and what a job announces agree.
