@@ -4,7 +4,7 @@
 
 use super::job::{Embeddings, Phase, Reporter};
 use super::resume::WorkFolder;
-use super::segments::{Plan, Window};
+use super::segments::{Chunk, Plan, Window};
 use super::stage::{Conditions, StageNetworks, with_keyframes};
 use crate::diffusion::schedule::{ays, initial_scale};
 use crate::diffusion::{Branch, Denoiser, Guidance, Sampler};
@@ -133,6 +133,7 @@ pub(super) struct TwoStage {
 #[derive(Default)]
 pub(super) struct State {
     next_chunk: usize,
+    open: Option<OpenChunk>,
     /// The last keyframe of the chunk before.
     carry: Option<Tensor>,
     /// The last frame of the window before, where it is averaged with the first of the next.
@@ -142,6 +143,23 @@ pub(super) struct State {
     decoded: usize,
     /// The last frame that was decoded.
     current: Option<(usize, Rgb8)>,
+}
+
+/// A chunk whose keyframes are made and whose windows are being made.
+struct OpenChunk {
+    chunk: Chunk,
+    /// By slot.
+    keyframes: BTreeMap<usize, Tensor>,
+    /// What is kept of the frames that the next windows see, as far as it is known.
+    clean: BTreeMap<usize, Clean>,
+    next_window: usize,
+}
+
+impl OpenChunk {
+    fn keyframe(&self, slot: usize) -> Result<Tensor> {
+        let missing = || Problem::new("plan", format!("keyframe {slot}"), "none at hand").input();
+        self.keyframes.get(&slot).cloned().ok_or_else(missing)
+    }
 }
 
 impl TwoStage {
@@ -165,7 +183,7 @@ impl TwoStage {
         }
         loop {
             while self.state.pending.is_empty() {
-                self.make_chunk(system, reporter)?;
+                self.make_more(system, reporter)?;
             }
             let Some(latents) = self.state.pending.pop_front() else { continue };
             let index = self.state.decoded;
@@ -195,8 +213,26 @@ impl TwoStage {
         Rgb8::from_tensor(&picture)
     }
 
-    /// Keyframes of the next chunk, then the windows between them; what lies in the work folder is taken from there.
-    fn make_chunk(&mut self, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<()> {
+    /// Queues the latents of the next windows, of the next chunk where this one has none left.
+    fn make_more(&mut self, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<()> {
+        let open = self.state.open.take().filter(|open| open.next_window < open.chunk.windows.len());
+        let mut open = match open {
+            Some(open) => open,
+            None => self.open_chunk(system, reporter)?,
+        };
+        let end = (open.next_window + WINDOWS_PER_CALL).min(open.chunk.windows.len());
+        let windows: Vec<Window> = open.chunk.windows[open.next_window..end].to_vec();
+        self.make_windows(&windows, &mut open, system, reporter)?;
+        open.next_window = end;
+        if let Some(last) = windows.last() {
+            open.clean.retain(|&frame, _| frame >= last.frames.start);
+        }
+        self.state.open = Some(open);
+        Ok(())
+    }
+
+    /// The next chunk with its keyframes; what lies in the work folder is taken from there.
+    fn open_chunk(&mut self, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<OpenChunk> {
         let index = self.state.next_chunk;
         if index >= self.plan.chunk_count() {
             return Err(Problem::new("plan", format!("chunk {index}"), "its end").input());
@@ -225,26 +261,18 @@ impl TwoStage {
                 keyframes.insert(slot.index, latents.narrow_rows(row, 1)?);
             }
         }
-        let keyframe = |slot: usize| {
-            let missing = || Problem::new("plan", format!("keyframe {slot}"), "none at hand").input();
-            keyframes.get(&slot).cloned().ok_or_else(missing)
-        };
-
-        for together in chunk.windows.chunks(WINDOWS_PER_CALL) {
-            self.make_windows(together, &keyframe, &mut clean, system, reporter)?;
-        }
-        let last = chunk.last_slot().ok_or_else(|| Problem::new("plan", "a keyframe", "none").input())?;
-        self.state.carry = Some(keyframe(last)?);
+        let open = OpenChunk { chunk, keyframes, clean, next_window: 0 };
+        let last = open.chunk.last_slot().ok_or_else(|| Problem::new("plan", "a keyframe", "none").input())?;
+        self.state.carry = Some(open.keyframe(last)?);
         self.state.next_chunk += 1;
-        Ok(())
+        Ok(open)
     }
 
     /// Queues the latents of `windows`, sampled together those that are not stored.
     fn make_windows(
         &mut self,
         windows: &[Window],
-        keyframe: &dyn Fn(usize) -> Result<Tensor>,
-        clean: &mut BTreeMap<usize, Clean>,
+        open: &mut OpenChunk,
         system: &mut dyn System,
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
@@ -259,11 +287,14 @@ impl TwoStage {
             let [first, last] = window.keyframes;
             clips.push(Clip {
                 frames: window.frames.clone().map(|frame| self.plan.source(frame)).collect(),
-                reference: Tensor::concat_channels(&[&keyframe(first)?, &keyframe(last)?])?,
+                reference: Tensor::concat_channels(&[&open.keyframe(first)?, &open.keyframe(last)?])?,
                 noise_start: window.index * window.frames.len(),
             });
         }
-        let sampled = if clips.is_empty() { Vec::new() } else { self.clips(stage, &clips, clean, system, reporter)? };
+        let sampled = match clips.is_empty() {
+            true => Vec::new(),
+            false => self.clips(stage, &clips, &mut open.clean, system, reporter)?,
+        };
         let missing = windows.iter().zip(&mut stored).filter(|(_, stored)| stored.is_none());
         for ((window, stored), latents) in missing.zip(sampled) {
             self.store(&name(window), &latents)?;
@@ -273,7 +304,7 @@ impl TwoStage {
             let latents = match self.seam {
                 Seam::Average => latents,
                 Seam::Keyframe => {
-                    let ends = [keyframe(window.keyframes[0])?, keyframe(window.keyframes[1])?];
+                    let ends = [open.keyframe(window.keyframes[0])?, open.keyframe(window.keyframes[1])?];
                     let [frames, height, width, channels] = latents.dims("window")?;
                     let clip = latents.reshape(&[1, frames, height, width, channels])?;
                     with_keyframes(&clip, &ends)?.reshape(latents.shape())?

@@ -252,7 +252,7 @@ fn a_cancelled_run_stops_between_steps_and_goes_on_where_it_was() {
     assert_eq!(whole, again);
     frames.finish().unwrap();
     assert!(!dir.exists());
-    assert_eq!(evaluated, 1, "only the missing window is sampled");
+    assert_eq!(evaluated, 2, "the window taken away and the one that was not made yet, no other");
 }
 
 #[test]
@@ -336,4 +336,21 @@ fn audio_and_occluder_reach_the_picture() {
     for (index, frame) in hidden.enumerate() {
         assert_eq!(frame.unwrap(), job.source().frame(index as u64), "frame {index}: nothing may be generated");
     }
+}
+
+#[test]
+fn frames_come_before_later_windows_are_made() {
+    if gpu().is_none() {
+        return;
+    }
+    // Three windows of one chunk, made two at a time.
+    let windows = std::cell::Cell::new(0);
+    let lipsync = Job::crop(40).lipsync(quick()).on_progress(|progress| {
+        windows.set(windows.get() + usize::from(progress.phase == Phase::Interpolation && progress.step[0] > 0));
+    });
+    let mut frames = lipsync.frames().unwrap();
+    frames.next().unwrap().unwrap();
+    assert_eq!(windows.get(), 1, "one evaluation of two windows before the first frame");
+    assert_eq!(frames.count(), 39);
+    assert_eq!(windows.get(), 2);
 }
