@@ -1,3 +1,5 @@
+//! Attention in its three kernels: attention_subgroup, attention_tiled, and attention_few for problems of few keys.
+
 use crate::{Random, bar, check, gpu, portable_gpu, stored};
 use std::sync::OnceLock;
 use viseme::gpu::{Elem, Gpu};

@@ -1,3 +1,5 @@
+//! Pasting crops back: feather_mask and composite_rgb.
+
 use crate::rgb::{random_bytes, written};
 use crate::{Random, check, gpu};
 use viseme::ops::{Region, Rgb8};

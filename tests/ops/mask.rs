@@ -1,3 +1,5 @@
+//! Masks from landmarks and on latents: rasterise_mask and downsample_mask.
+
 use crate::{Random, check, gpu};
 use viseme::face::landmarks::Face;
 use viseme::face::mask::{MaskKind, MaskRule};

@@ -1,3 +1,5 @@
+//! Reproducible noise: philox_normal.
+
 use crate::gpu;
 use viseme::tensor::Tensor;
 

@@ -1,3 +1,5 @@
+//! Resizing and cropping 8-bit frames: resample_rgb.
+
 use crate::rgb::{random_bytes, written};
 use crate::{Random, gpu};
 use viseme::ops::{Filter, Region, Rgb8};

@@ -1,3 +1,5 @@
+//! 8-bit frames to tensors and back: rgb_to_tensor and tensor_to_rgb.
+
 use crate::{Random, bar, check, gpu};
 use viseme::gpu::Elem;
 use viseme::ops::{Filter, Region, Rgb8};

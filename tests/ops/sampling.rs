@@ -1,3 +1,5 @@
+//! The arithmetic of a diffusion step: denoise, sampler_step and guidance_update.
+
 use crate::{Random, check, gpu};
 use viseme::ops::Inpaint;
 use viseme::tensor::Tensor;
