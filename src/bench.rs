@@ -9,7 +9,7 @@ pub use growth::{Growth, Point, Series};
 
 use crate::diffusion::{Denoiser, Guidance};
 use crate::face::mask::LATENT_STEP;
-use crate::gpu::{Elem, Gpu};
+use crate::gpu::{Elem, Gpu, ProfileRow};
 use crate::models::clip_unet::Prompt;
 use crate::nn::Trace;
 use crate::ops::{
@@ -35,6 +35,46 @@ pub struct Case {
     /// Dispatches whose recording alone is timed, not what the device does.
     recorded: Option<usize>,
     prepare: Prepare,
+}
+
+/// A case whose operands are on a device.
+pub struct Prepared<'a> {
+    case: &'a Case,
+    gpu: Gpu,
+    run: Run,
+}
+
+impl Prepared<'_> {
+    /// Median of `runs`, after one that compiles.
+    pub fn measure(&self, runs: usize) -> Result<Row> {
+        let (gpu, recorded) = (&self.gpu, self.case.recorded);
+        gpu.reset_peak();
+        let before = gpu.work();
+        (self.run)()?;
+        let after = gpu.work();
+        gpu.wait()?;
+        let [flops, bytes] = self.case.work.unwrap_or([after.flops - before.flops, after.bytes - before.bytes]);
+        let mut wall = Vec::new();
+        let mut cpu = Vec::new();
+        for _ in 0..runs.max(1) {
+            let (start, cpu_start, own_start) = (Instant::now(), process_seconds(), thread_seconds());
+            (self.run)()?;
+            let own = if recorded.is_some() { gpu.submit().map(|()| seconds_since(own_start))? } else { None };
+            gpu.wait()?;
+            wall.push(own.unwrap_or_else(|| start.elapsed().as_secs_f64()));
+            cpu.extend(cpu_start.zip(process_seconds()).map(|(start, end)| end - start));
+        }
+        let seconds = median(wall).unwrap_or_default();
+        let row = Row { seconds, cpu_seconds: median(cpu), flops, bytes, peak_bytes: 0, dispatches: recorded };
+        Ok(Row { peak_bytes: gpu.memory().peak, ..row })
+    }
+
+    /// Where the GPU time of one run goes, by kernel.
+    pub fn profile(&self) -> Result<Vec<ProfileRow>> {
+        self.gpu.start_profile()?;
+        (self.run)()?;
+        self.gpu.stop_profile()
+    }
 }
 
 /// What a case takes.
@@ -64,26 +104,12 @@ impl Case {
 
     /// Median of `runs`, after one that compiles.
     pub fn measure(&self, gpu: &Gpu, runs: usize) -> Result<Row> {
-        let run = (self.prepare)(gpu)?;
-        gpu.reset_peak();
-        let before = gpu.work();
-        run()?;
-        let after = gpu.work();
-        gpu.wait()?;
-        let [flops, bytes] = self.work.unwrap_or([after.flops - before.flops, after.bytes - before.bytes]);
-        let mut wall = Vec::new();
-        let mut cpu = Vec::new();
-        for _ in 0..runs.max(1) {
-            let (start, cpu_start, own_start) = (Instant::now(), process_seconds(), thread_seconds());
-            run()?;
-            let own = if self.recorded.is_some() { gpu.submit().map(|()| seconds_since(own_start))? } else { None };
-            gpu.wait()?;
-            wall.push(own.unwrap_or_else(|| start.elapsed().as_secs_f64()));
-            cpu.extend(cpu_start.zip(process_seconds()).map(|(start, end)| end - start));
-        }
-        let seconds = median(wall).unwrap_or_default();
-        let row = Row { seconds, cpu_seconds: median(cpu), flops, bytes, peak_bytes: 0, dispatches: self.recorded };
-        Ok(Row { peak_bytes: gpu.memory().peak, ..row })
+        self.prepare(gpu)?.measure(runs)
+    }
+
+    /// With its operands on `gpu`.
+    pub fn prepare(&self, gpu: &Gpu) -> Result<Prepared<'_>> {
+        Ok(Prepared { case: self, gpu: gpu.clone(), run: (self.prepare)(gpu)? })
     }
 
     /// Whether `text` is a part of its name and shape.

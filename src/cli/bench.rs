@@ -1,4 +1,4 @@
-use super::{DeviceOptions, check_svg, say};
+use super::{DeviceOptions, check_svg, note_profile, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,9 @@ pub struct Options {
     /// Draw the cases under the device's limits, or the growth (.svg)
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// After each case one run more, and where its GPU time went, by kernel
+    #[arg(long, conflicts_with = "growth")]
+    profile: bool,
     #[command(flatten)]
     device: DeviceOptions,
     /// One JSON object a row
@@ -75,8 +78,13 @@ pub fn run(options: &Options) -> Result<()> {
     options.say_head(ceilings.is_some())?;
     let mut rows = Vec::new();
     for case in options.cases()?.into_iter().filter(|case| case.matches(&options.filter)) {
-        let row = case.measure(&gpu, options.runs)?;
+        let prepared = case.prepare(&gpu)?;
+        let row = prepared.measure(options.runs)?;
         options.say_row(&case, &row, ceilings.as_ref())?;
+        if options.profile {
+            note_profile(&prepared.profile()?);
+        }
+        drop(prepared);
         rows.push((case, row));
         gpu.trim()?;
     }

@@ -1,7 +1,7 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
 use super::progress::{Output, ProgressBar};
-use super::{DeviceOptions, Precision, note, say};
+use super::{DeviceOptions, Precision, note, note_profile, say};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -235,7 +235,7 @@ impl JobOptions {
         })();
         bar.finish();
         match &made {
-            Ok(_) if self.profile => print_profile(gpu)?,
+            Ok(_) if self.profile => note_profile(&gpu.stop_profile()?),
             Ok(_) => {}
             Err(Error::Cancelled) if self.output() != Output::Quiet => {
                 note(format_args!("viseme: the same command goes on from what is finished in {}", kept.display()));
@@ -320,15 +320,6 @@ impl JobOptions {
         }
         Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, spec, Some(&self.audio))?))
     }
-}
-
-fn print_profile(gpu: &Gpu) -> Result<()> {
-    for row in gpu.stop_profile()? {
-        let ms = row.time.as_secs_f64() * 1e3;
-        let rate = row.flops / row.time.as_secs_f64().max(1e-9) / 1e9;
-        note(format_args!("{:<24} {:>7} calls {ms:>10.1} ms {rate:>8.1} GFLOP/s", row.kernel, row.calls));
-    }
-    Ok(())
 }
 
 fn duration(seconds: f64) -> String {

@@ -16,7 +16,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use viseme::gpu::{Elem, Gpu, parse_size};
+use viseme::gpu::{Elem, Gpu, ProfileRow, parse_size};
 use viseme::{Error, Problem, Result};
 
 /// Talking-face generation on any GPU: hand-written WGSL kernels, no Python, no CUDA.
@@ -109,6 +109,17 @@ fn say(line: impl Display) -> Result<()> {
 /// Writes a line to stderr; that this fails could be said nowhere.
 fn note(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Where GPU time went, to stderr.
+fn note_profile(rows: &[ProfileRow]) {
+    let total: f64 = rows.iter().map(|row| row.time.as_secs_f64()).sum();
+    for row in rows {
+        let seconds = row.time.as_secs_f64();
+        let (share, rate) = (100.0 * seconds / total.max(1e-9), row.flops / seconds.max(1e-9) / 1e9);
+        let ms = 1e3 * seconds;
+        note(format_args!("{:<24} {:>7} calls {ms:>10.1} ms {share:>5.1} % {rate:>8.1} GFLOP/s", row.kernel, row.calls));
+    }
 }
 
 /// Runs the command line; errors go to stderr in one line and decide the exit code.
