@@ -1,11 +1,11 @@
-// winograd_input: transformed[tile, f, c] = (B^T d B)[f], d the TILE x TILE pixels of channel c under a tile of OUT x OUT
-// output pixels, zero outside the image. A stride of 1 only; formulas and source: common/winograd.wgsl.
+// winograd_input: transformed[tile, f, c] = (B^T d B)[f], d the TILE x ACROSS pixels of channel c under a tile of
+// OUT x OUT_ACROSS output pixels, zero outside the image. A stride of 1 only; formulas and source: common/winograd.wgsl.
 //
 //   x            [images, in_height, in_width, channels]
-//   transformed  [tiles, row]  f32        row >= TILE * TILE * channels, [f, channels] at its start; the rest is not written
+//   transformed  [tiles, row]  f32        row >= TILE * ACROSS * channels, [f, channels] at its start; the rest is not written
 //
 // Tiles lie row by row in images, and cover each image on their own, so that no sum depends on its neighbours.
-// TILE      4 or 6
+// TILE      4 or 6; ACROSS   TILE or 1
 // UPSAMPLE  1: tiles lie on x enlarged twice (nearest), which is never stored
 // Dispatch: one invocation per tile and pair of channels, workgroups folded over x and y. channels is even.
 #include winograd
@@ -50,8 +50,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let line = tile / params.tiles_x;
     let image = line / params.tiles_y;
     let top = i32((line - image * params.tiles_y) * OUT) - params.pad_top;
-    let left = i32((tile - line * params.tiles_x) * OUT) - params.pad_left;
-#for j in 0..TILE
+    let left = i32((tile - line * params.tiles_x) * OUT_ACROSS) - params.pad_left;
+#for j in 0..ACROSS
     let column$j = transform_input(Line(
 #for i in 0..TILE
         pixel2(image, top + $i, left + $j, c),
@@ -59,6 +59,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     ));
 #end
     let start = tile * (params.row / 2u) + c;
+#if ACROSS == 1
+#for i in 0..TILE
+    transformed_set2(start + $i * pairs, column0[$i]);
+#end
+#else
 #for i in 0..TILE
     let row$i = transform_input(Line(
 #for j in 0..TILE
@@ -67,6 +72,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     ));
 #for j in 0..TILE
     transformed_set2(start + ($i * TILE + $j) * pairs, row$i[$j]);
+#end
 #end
 #end
 }

@@ -1,14 +1,14 @@
-// winograd_output: y = activation(A^T m A + bias + add) + residual, m the TILE x TILE products of a tile and column:
-// OUT x OUT output pixels, less what hangs over the image. Formulas and source: common/winograd.wgsl.
+// winograd_output: y = activation(A^T m A + bias + add) + residual, m the TILE x ACROSS products of a tile and column:
+// OUT x OUT_ACROSS output pixels, less what hangs over the image. Formulas and source: common/winograd.wgsl.
 //
-//   products   [tiles, TILE * TILE, columns]  f32
+//   products   [tiles, TILE * ACROSS, columns]  f32
 //   bias       [columns]        f32                      (BIAS)
 //   add        [rows / rows_per_add, columns]            one row per group of output rows, such as a time embedding (ADD)
 //   residual   [rows, columns]                           (RESIDUAL)
 //   y          [rows, columns]                           rows: images, height, width; written everywhere, aliases none of them
 //
 // Tiles lie as in winograd_input. The epilogue is that of common/gemm.wgsl, for pairs of columns.
-// TILE      4 or 6
+// TILE      4 or 6; ACROSS   TILE or 1; OUTPUTS, OUTPUTS_ACROSS   OUT and OUT_ACROSS
 // ACTIVATION 0 none, 1 SiLU, 2 GELU (erf)
 // Dispatch: one invocation per tile and pair of columns, workgroups folded over x and y. columns is even.
 #include winograd
@@ -62,29 +62,33 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let tile = at / pairs;
     if tile >= params.tiles { return; }
     let c = at - tile * pairs;
-    let start = tile * (TILE * TILE) * pairs + c;
-#for j in 0..TILE
+    let start = tile * (TILE * ACROSS) * pairs + c;
+#for j in 0..ACROSS
     let column$j = transform_output(Line(
 #for i in 0..TILE
-        products_at2(start + ($i * TILE + $j) * pairs),
+        products_at2(start + ($i * ACROSS + $j) * pairs),
 #end
     ));
 #end
     let line = tile / params.tiles_x;
     let image = line / params.tiles_y;
     let top = (line - image * params.tiles_y) * OUT;
-    let left = (tile - line * params.tiles_x) * OUT;
+    let left = (tile - line * params.tiles_x) * OUT_ACROSS;
     let first = (image * params.out_height + top) * params.out_width + left;
 #for i in 0..OUTPUTS
     if top + $i < params.out_height {
+#if ACROSS == 1
+        finish(first + $i * params.out_width, c, column0[$i]);
+#else
         let row$i = transform_output(Line(
 #for j in 0..TILE
             column$j[$i],
 #end
         ));
         let start$i = first + $i * params.out_width;
-#for j in 0..OUTPUTS
+#for j in 0..OUTPUTS_ACROSS
         if left + $j < params.out_width { finish(start$i + $j, c, row$i[$j]); }
+#end
 #end
     }
 #end

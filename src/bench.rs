@@ -247,6 +247,7 @@ pub fn cases() -> Vec<Case> {
         Case::conv("conv 3x3", [14, 16, 16, 640], 640, [3, 3], ConvClass::Direct),
         Case::conv("conv 3x3, F(4,3)", [14, 16, 16, 640], 640, [3, 3], ConvClass::F43),
         Case::conv("conv 3x1 (temporal)", [1, 14, 1024, 320], 320, [3, 1], ConvClass::Direct),
+        Case::conv("conv 3x1, F(4,3)", [1, 14, 1024, 320], 320, [3, 1], ConvClass::F43),
         Case::conv("conv 1x1", [14, 32, 32, 640], 320, [1, 1], ConvClass::Direct),
         Case::attention(14, 1024, 5, 64),
         Case::attention(1, 1024, 1, 512),

@@ -1,5 +1,6 @@
 // The two 1-D transforms of Winograd's minimal filtering, F(TILE - 2, 3), on pairs of channels; a 2-D one is a 1-D one over
 // the columns and then the rows of a tile. src/ops/winograd.rs transforms the weights with the same points.
+// A tile is TILE rows of ACROSS pixels: TILE under a 3x3 kernel; 1 under a 3x1 one, which leaves columns apart.
 //
 //   TILE 4   F(2,3), points 0, 1, -1 and infinity
 //   TILE 6   F(4,3), points 0, A, -A, B, -B and infinity
@@ -9,6 +10,7 @@
 // Source: Winograd 1980; Lavin and Gray 2016. A = 0.75 and B = 1.5 halve the error of the usual 1 and 2 in f16, and
 // every coefficient is exact in f32.
 const OUT = TILE - 2u;
+const OUT_ACROSS = max(ACROSS, 3u) - 2u;
 alias Line = array<vec2<f32>, TILE>;
 alias OutLine = array<vec2<f32>, OUT>;
 #if TILE == 6

@@ -118,7 +118,10 @@ fn note_profile(rows: &[ProfileRow]) {
         let seconds = row.time.as_secs_f64();
         let (share, rate) = (100.0 * seconds / total.max(1e-9), row.flops / seconds.max(1e-9) / 1e9);
         let ms = 1e3 * seconds;
-        note(format_args!("{:<24} {:>7} calls {ms:>10.1} ms {share:>5.1} % {rate:>8.1} GFLOP/s", row.kernel, row.calls));
+        note(format_args!(
+            "{:<24} {:>7} calls {ms:>10.1} ms {share:>5.1} % {rate:>8.1} GFLOP/s",
+            row.kernel, row.calls
+        ));
     }
 }
 

@@ -27,7 +27,7 @@ impl Conv2d {
     /// `weight` `[columns, channels, 3, 1, 1]`, one frame of zeros at both ends, `bias` `[columns]`.
     pub fn load_temporal(l: &Loader, columns: usize, channels: usize) -> Result<Self> {
         let shape = WeightShape { columns, group_channels: channels, kernel: [3, 1], groups: 1 };
-        let weight = l.packed("weight", &[columns, channels, 3, 1, 1], shape)?;
+        let weight = l.packed_conv("weight", &[columns, channels, 3, 1, 1], shape)?;
         Ok(Self { weight, bias: Some(l.vector("bias", columns)?), stride: 1, pad: [1, 0, 1, 0], upsample: false })
     }
 

@@ -3,6 +3,8 @@ use crate::gpu::{Elem, Gpu};
 use crate::ops::{ConvClass, PackedWeight, Raw, WeightShape};
 use crate::tensor::Tensor;
 use crate::weights::{HostTensor, Values, Weights};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Where a layer's weights come from and go to: a place among names, a device, and how matrices are stored there.
 #[derive(Clone)]
@@ -10,14 +12,14 @@ pub struct Loader {
     gpu: Gpu,
     weights: Weights,
     weight_elem: Elem,
-    /// Values of the whole network.
-    values: usize,
+    /// Full names of the convolutions that the budget lets keep transformed weights.
+    transformed: Arc<BTreeSet<String>>,
 }
 
 impl Loader {
     pub fn new(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> Self {
-        let values = weights.total_values();
-        Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, values }
+        let transformed = Arc::new(roomy(gpu, weights, weight_elem));
+        Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, transformed }
     }
 
     /// The loader one name further down.
@@ -80,19 +82,10 @@ impl Loader {
     /// The same for a convolution, transformed for the class of the layer where the budget leaves room for it.
     pub fn packed_conv(&self, leaf: &str, published: &[usize], shape: WeightShape) -> Result<PackedWeight> {
         let host = self.weights.get(leaf, published)?;
+        let has_room = self.transformed.contains(&self.weights.name(leaf));
         let class = ConvClass::of_layer(&self.gpu, shape, self.weight_elem)?;
-        let class = if self.has_room(class.transformed_len(shape)) { class } else { ConvClass::Direct };
+        let class = if has_room { class } else { ConvClass::Direct };
         self.pack(&host, shape)?.with_class(class, raw(&host.values))
-    }
-
-    /// Whether `len` more values leave a quarter of the budget free once all of this network's weights are here. Without a
-    /// budget the memory of a modest machine is taken for one, so that faster never means too much.
-    fn has_room(&self, len: usize) -> bool {
-        const MODEST_BYTES: u64 = 8 << 30;
-        let memory = self.gpu.memory();
-        let budget = memory.budget.unwrap_or(MODEST_BYTES);
-        let bytes = (len + self.values) as u64 * self.weight_elem.size() as u64;
-        memory.current + bytes <= budget / 4 * 3
     }
 
     pub fn pack(&self, host: &HostTensor<'_>, shape: WeightShape) -> Result<PackedWeight> {
@@ -112,6 +105,39 @@ impl Loader {
         let raw = if planned { Raw::Planned } else { Raw::F32(bytemuck::cast_slice(&values)) };
         PackedWeight::pack(&self.gpu, shape, self.weight_elem, raw, &self.weights.name(&leaves.join("+")))
     }
+}
+
+/// Names of the convolutions in `weights` whose transformed weights leave a quarter of the budget free beside all of the
+/// network: those of few channels first, which see the most pixels and so save the most time a byte. Without a budget the
+/// memory of a modest machine is taken for one, so that faster never means too much.
+fn roomy(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> BTreeSet<String> {
+    const MODEST_BYTES: u64 = 8 << 30;
+    let memory = gpu.memory();
+    let bytes = |values: usize| values as u64 * weight_elem.size() as u64;
+    let mut room = memory.budget.unwrap_or(MODEST_BYTES) / 4 * 3;
+    room = room.saturating_sub(memory.current + bytes(weights.total_values()));
+
+    let mut convolutions: Vec<(usize, String, u64)> = Vec::new();
+    for (name, shape) in weights.shapes() {
+        let (&[columns, group_channels, height, width] | &[columns, group_channels, height, width, 1]) = &shape[..]
+        else {
+            continue;
+        };
+        let shape = WeightShape { columns, group_channels, kernel: [height, width], groups: 1 };
+        // Loading reports what is wrong with the class.
+        let class = ConvClass::of_layer(gpu, shape, weight_elem).unwrap_or(ConvClass::Direct);
+        if class != ConvClass::Direct {
+            convolutions.push((columns * group_channels, name, bytes(class.transformed_len(shape))));
+        }
+    }
+    convolutions.sort();
+    let mut chosen = BTreeSet::new();
+    for (_, name, bytes) in convolutions {
+        let Some(left) = room.checked_sub(bytes) else { break };
+        room = left;
+        chosen.insert(name);
+    }
+    chosen
 }
 
 fn raw<'a>(values: &'a Values<'_>) -> Raw<'a> {

@@ -1,5 +1,6 @@
-//! 3x3 convolutions of stride 1 as Winograd's minimal filtering F(2,3) or F(4,3): input tiles and weights are transformed, one
-//! product per place of a tile takes the place of nine per pixel, and the products are transformed back.
+//! 3x3 and 3x1 (temporal) convolutions of stride 1 as Winograd's minimal filtering F(2,3) or F(4,3): input tiles and weights are
+//! transformed, one product per place of a tile takes the place of nine (three) per pixel, and the products are transformed
+//! back.
 //!
 //! The products are one grouped 1x1 convolution: group f of `[tiles, f, channels]` under weight `[f, columns, channels]`.
 
@@ -12,7 +13,7 @@ use crate::{Problem, Result};
 pub(super) const INPUT: Kernel = super::kernel!("winograd_input");
 pub(super) const OUTPUT: Kernel = super::kernel!("winograd_output");
 
-/// The most bytes that transformed tiles, and the most that products, take at a time.
+/// The most bytes that transformed tiles, and the most that products, take at a time, unless one line of tiles takes more.
 const SCRATCH: usize = 24 << 20;
 
 /// Fewer channels or columns than this leave the transforms dearer than what they save.
@@ -22,9 +23,9 @@ const WORTHWHILE: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConvClass {
     Direct,
-    /// Winograd F(2,3): 4/9 of the products, weights 16/9 as large.
+    /// Winograd F(2,3): 4/9 of a 3x3 kernel's products and weights 16/9 as large; of a 3x1 kernel's 2/3 and 4/3.
     F23,
-    /// Winograd F(4,3): 1/4 of the products, weights 4 times as large.
+    /// Winograd F(4,3): 1/4 of a 3x3 kernel's products and weights 4 times as large; of a 3x1 kernel's 1/2 and 2.
     F43,
 }
 
@@ -57,21 +58,22 @@ impl ConvClass {
     /// Whether the class can compute a convolution of this shape at all.
     pub fn suits(self, shape: WeightShape) -> bool {
         let even = shape.group_channels.is_multiple_of(2) && shape.columns.is_multiple_of(2);
-        self == Self::Direct || (shape.kernel == [3, 3] && shape.groups == 1 && even)
+        self == Self::Direct || (matches!(shape.kernel, [3, 3] | [3, 1]) && shape.groups == 1 && even)
     }
 
-    /// Pixels along a tile's side, input and output; None for the direct one.
-    fn tile(self) -> Option<usize> {
-        match self {
-            Self::Direct => None,
-            Self::F23 => Some(4),
-            Self::F43 => Some(6),
-        }
+    /// Height and width of an input tile; None for the direct class.
+    fn tile(self, kernel: [usize; 2]) -> Option<[usize; 2]> {
+        let side = match self {
+            Self::Direct => return None,
+            Self::F23 => 4,
+            Self::F43 => 6,
+        };
+        Some([side, if kernel[1] == 1 { 1 } else { side }])
     }
 
     /// Values of the transformed weight for a weight of this shape.
     pub fn transformed_len(self, shape: WeightShape) -> usize {
-        self.tile().map_or(0, |tile| tile * tile * shape.columns * shape.group_channels)
+        self.tile(shape.kernel).map_or(0, |[down, across]| down * across * shape.columns * shape.group_channels)
     }
 
     /// The finite points, as in kernels/common/winograd.wgsl; infinity is the last.
@@ -83,9 +85,9 @@ impl ConvClass {
         }
     }
 
-    /// Per place of a tile, what its transformed weight takes of each tap: G g G^T, rows of G being (1, p, p^2) over the
-    /// product of p's distances from the other points, and (0, 0, 1) for infinity.
-    fn filters(self) -> Vec<[f64; 9]> {
+    /// What each place along one side of a tile takes of three taps: (1, p, p^2) over the product of p's distances from the
+    /// other points, and (0, 0, 1) for infinity.
+    fn side_filters(self) -> Vec<[f64; 3]> {
         let points = self.points();
         let mut rows: Vec<[f64; 3]> = Vec::new();
         for (i, p) in points.iter().enumerate() {
@@ -94,16 +96,26 @@ impl ConvClass {
             rows.push([1.0, *p, p * p].map(|power| power / distance));
         }
         rows.push([0.0, 0.0, 1.0]);
-        let places = rows.iter().flat_map(|down| rows.iter().map(move |across| (down, across)));
-        places.map(|(down, across)| std::array::from_fn(|tap| down[tap / 3] * across[tap % 3])).collect()
+        rows
+    }
+
+    /// Per place of a tile, what its transformed weight takes of each tap of `kernel`: G g G^T, or G g under a kernel one wide.
+    fn filters(self, kernel: [usize; 2]) -> Vec<Vec<f64>> {
+        let down = self.side_filters();
+        if kernel[1] == 1 {
+            return down.iter().map(|row| row.to_vec()).collect();
+        }
+        let across = self.side_filters();
+        let product = |d: &[f64; 3], a: &[f64; 3]| d.iter().flat_map(|d| a.iter().map(move |a| d * a)).collect();
+        down.iter().flat_map(|d| across.iter().map(move |a| product(d, a))).collect()
     }
 }
 
 /// The transformed weight of a convolution.
 pub(super) struct Winograd {
-    /// Side of an input tile.
-    tile: usize,
-    /// `[tile * tile * columns, channels]` in as many groups as a tile has pixels.
+    /// Height and width of an input tile.
+    tile: [usize; 2],
+    /// `[height * width * columns, channels]` in as many groups as a tile has pixels.
     products: PackedWeight,
 }
 
@@ -146,7 +158,7 @@ struct OutputParams {
 }
 
 impl Winograd {
-    /// Of `values` `[columns, channels, 3, 3]`, transformed in f64 and stored as `elem`; None for the direct class.
+    /// Of `values` `[columns, channels, 3, 3]` or `[columns, channels, 3, 1]`, transformed in f64 and stored as `elem`; None for the direct class.
     pub(super) fn pack(
         gpu: &Gpu,
         shape: WeightShape,
@@ -155,39 +167,46 @@ impl Winograd {
         values: &[f32],
         site: &str,
     ) -> Result<Option<Self>> {
-        let Some(tile) = class.tile() else { return Ok(None) };
+        let Some(tile) = class.tile(shape.kernel) else { return Ok(None) };
         if !class.suits(shape) {
-            let expected = "3x3 without groups, an even number of channels and columns";
+            let expected = "3x3 or 3x1 without groups, an even number of channels and columns";
             return Err(Problem::new(site, expected, format!("{shape:?}")).shape());
         }
         let (columns, channels) = (shape.columns, shape.group_channels);
-        let places = tile * tile;
-        let filters = class.filters();
+        let places = tile[0] * tile[1];
+        let taps = shape.kernel[0] * shape.kernel[1];
+        let filters = class.filters(shape.kernel);
         let grouped =
             WeightShape { columns: places * columns, group_channels: channels, kernel: [1, 1], groups: places };
         let products = PackedWeight::arranged(gpu, grouped, elem, site, |index| {
             let (row, c) = (index / channels, index % channels);
-            let taps = &values[((row % columns) * channels + c) * 9..][..9];
-            let filter = &filters[row / columns];
-            filter.iter().zip(taps).map(|(f, &w)| f * f64::from(w)).sum::<f64>() as f32
+            let values = &values[((row % columns) * channels + c) * taps..][..taps];
+            filters[row / columns].iter().zip(values).map(|(f, &w)| f * f64::from(w)).sum::<f64>() as f32
         })?;
         Ok(Some(Self { tile, products }))
     }
 
-    /// Whether tiles save anything over nine products a pixel. By the shape of one image alone, so that batches agree.
+    /// Whether tiles save anything over a product per pixel and tap. By the shape of one image alone, so that batches agree.
     pub(super) fn pays(&self, geometry: &Geometry) -> bool {
         let [height, width] = geometry.out;
         let [tiles_y, tiles_x] = self.tiles(geometry.out);
-        geometry.stride == 1 && self.tile * self.tile * tiles_y * tiles_x < 9 * height * width
+        let taps = if self.tile[1] == 1 { 3 } else { 9 };
+        geometry.stride == 1 && self.places() * tiles_y * tiles_x < taps * height * width
     }
 
-    /// Output pixels along a tile's side.
-    fn side(&self) -> usize {
-        self.tile - 2
+    /// Output pixels down and across a tile.
+    fn outputs(&self) -> [usize; 2] {
+        self.tile.map(|side| side.max(3) - 2)
+    }
+
+    /// Pixels of an input tile.
+    fn places(&self) -> usize {
+        self.tile[0] * self.tile[1]
     }
 
     fn tiles(&self, out: [usize; 2]) -> [usize; 2] {
-        out.map(|n| n.div_ceil(self.side()))
+        let [down, across] = self.outputs();
+        [out[0].div_ceil(down), out[1].div_ceil(across)]
     }
 
     fn channels(&self) -> usize {
@@ -195,13 +214,13 @@ impl Winograd {
     }
 
     fn columns(&self) -> usize {
-        self.products.shape().columns / (self.tile * self.tile)
+        self.products.shape().columns / self.places()
     }
 
     /// Elements of a tile's row: an odd number of cache lines, so that the rows of a matmul's tile do not share their places
     /// in a cache.
     fn row(&self) -> usize {
-        (self.tile * self.tile * self.channels()).next_multiple_of(16) | 16
+        (self.places() * self.channels()).next_multiple_of(16) | 16
     }
 
     /// The strips of a convolution, such that scratch and operands fit; None where not even one line of tiles does.
@@ -214,7 +233,7 @@ impl Winograd {
         // As if in f32: y and residual may differ.
         let output_line = out_width * self.columns() * 4;
         let tile_bytes = 4 * self.row().max(self.products.shape().columns);
-        let tiles_fitting = limit.min(SCRATCH) / tile_bytes;
+        let tiles_fitting = limit.min(SCRATCH.max(tiles_x * tile_bytes)) / tile_bytes;
         let pad = geometry.pad.map(|p| p as i32);
 
         let fitting = (tiles_fitting / (tiles_y * tiles_x))
@@ -232,15 +251,16 @@ impl Winograd {
         }
 
         let lines_fitting = (limit / input_line.max(1)).saturating_sub(2).min(limit / output_line.max(1));
-        let fitting = (tiles_fitting / tiles_x).min(lines_fitting / self.side());
+        let lines_of_tile = self.outputs()[0];
+        let fitting = (tiles_fitting / tiles_x).min(lines_fitting / lines_of_tile);
         if fitting == 0 {
             return Ok(None);
         }
         let scale = if geometry.upsample { 2 } else { 1 };
         for image in 0..images {
             for range in even_ranges(tiles_y, fitting) {
-                let line = range.start * self.side();
-                let count = (range.end * self.side()).min(out_height) - line;
+                let line = range.start * lines_of_tile;
+                let count = (range.end * lines_of_tile).min(out_height) - line;
                 // Lines of x, as stored, under the band.
                 let stored = |line: usize| (line.saturating_sub(geometry.pad[0]) / scale).min(height - 1);
                 let (first, last) = (stored(line), stored(line + count + 1));
@@ -281,7 +301,8 @@ impl Winograd {
             kernel: &INPUT,
             constants: &[
                 ("WORKGROUP", workgroup),
-                ("TILE", self.tile as u32),
+                ("TILE", self.tile[0] as u32),
+                ("ACROSS", self.tile[1] as u32),
                 ("UPSAMPLE", u32::from(gemm.geometry.upsample)),
             ],
             params: InputParams {
@@ -321,8 +342,10 @@ impl Winograd {
             kernel: &OUTPUT,
             constants: &[
                 ("WORKGROUP", workgroup),
-                ("TILE", self.tile as u32),
-                ("OUTPUTS", self.side() as u32),
+                ("TILE", self.tile[0] as u32),
+                ("ACROSS", self.tile[1] as u32),
+                ("OUTPUTS", self.outputs()[0] as u32),
+                ("OUTPUTS_ACROSS", self.outputs()[1] as u32),
                 ("ACTIVATION", activation as u32),
                 ("BIAS", u32::from(bias.is_some())),
                 ("ADD", u32::from(add.is_some())),

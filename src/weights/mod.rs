@@ -102,10 +102,15 @@ impl Weights {
         names
     }
 
+    /// The full name and shape of every tensor at or below this place, sorted.
+    pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let shape = |name: String| self.store.source.entry(&name).map(|(_, shape)| (name, shape));
+        self.names().into_iter().filter_map(shape).collect()
+    }
+
     /// Values in all tensors at or below this place.
     pub fn total_values(&self) -> usize {
-        let len = |name: &String| self.store.source.entry(name).map_or(0, |(_, shape)| shape.iter().product());
-        self.names().iter().map(len).sum()
+        self.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
     /// The tensors at or below this place, each under the name that `rule` gives for its full one; None leaves it out.

@@ -1,4 +1,4 @@
-//! 3x3 convolutions through winograd_input, grouped products and winograd_output, against the direct sum.
+//! 3x3 and 3x1 convolutions through winograd_input, grouped products and winograd_output, against the direct sum.
 
 use crate::gemm::erf;
 use crate::{Random, check, gpu, portable_gpu, prepare, stored};
@@ -12,6 +12,7 @@ struct Case {
     /// images, height, width, channels
     x: [usize; 4],
     columns: usize,
+    kernel: [usize; 2],
     /// Zeros above and left; as many below and right.
     pad: [usize; 2],
     upsample: bool,
@@ -22,9 +23,12 @@ struct Case {
     residual: bool,
 }
 
+const TEMPORAL: Case = Case { kernel: [3, 1], pad: [1, 0], ..PLAIN };
+
 const PLAIN: Case = Case {
     x: [1, 4, 4, 4],
     columns: 4,
+    kernel: [3, 3],
     pad: [1, 1],
     upsample: false,
     activation: Activation::None,
@@ -54,19 +58,25 @@ fn cases() -> Vec<Case> {
         Case { x: [1, 6, 7, 8], columns: 12, pad: [2, 0], ..PLAIN },
         Case { x: [2, 5, 3, 16], columns: 20, upsample: true, bias: true, residual: true, ..PLAIN },
         Case { x: [2, 35, 41, 34], columns: 6, bias: true, add: 5, residual: true, ..PLAIN },
+        TEMPORAL,
+        Case { x: [2, 14, 3, 6], columns: 10, bias: true, add: 28, residual: true, ..TEMPORAL },
+        Case { x: [3, 5, 1, 36], columns: 66, activation: Activation::Silu, bias: true, ..TEMPORAL },
+        Case { x: [2, 3, 4, 8], columns: 6, upsample: true, residual: true, ..TEMPORAL },
+        Case { x: [1, 14, 150, 34], columns: 6, bias: true, residual: true, ..TEMPORAL },
     ]
 }
 
 impl Case {
     fn out(&self) -> [usize; 2] {
         let scale = if self.upsample { 2 } else { 1 };
-        [self.x[1] * scale + 2 * self.pad[0] - 2, self.x[2] * scale + 2 * self.pad[1] - 2]
+        [0, 1].map(|axis| self.x[1 + axis] * scale + 2 * self.pad[axis] + 1 - self.kernel[axis])
     }
 
     /// sum over ky, kx, c of x[n, oy + ky - top, ox + kx - left, c] * w[o, c, ky, kx], then the epilogue.
     fn reference(&self, x: &[f32], w: &[f32], bias: &[f32], add: &[f32], residual: &[f32]) -> Vec<f64> {
         let [images, height, width, channels] = self.x;
         let [out_height, out_width] = self.out();
+        let [kernel_height, kernel_width] = self.kernel;
         let scale = if self.upsample { 2 } else { 1 };
         let rows = images * out_height * out_width;
         let mut y = Vec::new();
@@ -75,8 +85,8 @@ impl Case {
                 for ox in 0..out_width {
                     for o in 0..self.columns {
                         let mut sum = 0.0;
-                        for ky in 0..3 {
-                            for kx in 0..3 {
+                        for ky in 0..kernel_height {
+                            for kx in 0..kernel_width {
                                 if oy + ky < self.pad[0] || ox + kx < self.pad[1] {
                                     continue;
                                 }
@@ -86,7 +96,8 @@ impl Case {
                                 }
                                 for c in 0..channels {
                                     let from = ((n * height + iy) * width + ix) * channels + c;
-                                    sum += f64::from(x[from]) * f64::from(w[((o * channels + c) * 3 + ky) * 3 + kx]);
+                                    let tap = ((o * channels + c) * kernel_height + ky) * kernel_width + kx;
+                                    sum += f64::from(x[from]) * f64::from(w[tap]);
                                 }
                             }
                         }
@@ -114,12 +125,12 @@ impl Case {
     }
 
     fn run(&self, gpu: &Gpu, class: ConvClass, elem: Elem, weight_elem: Elem, random: &mut Random) {
-        let name = format!("{:?} -> {} {class:?} {elem:?} {weight_elem:?}", self.x, self.columns);
+        let name = format!("{:?} {:?} -> {} {class:?} {elem:?} {weight_elem:?}", self.kernel, self.x, self.columns);
         let [images, _, _, channels] = self.x;
         let [out_height, out_width] = self.out();
         let rows = images * out_height * out_width;
         let x = stored(elem, &random.vec(self.x.iter().product()));
-        let w = random.vec(self.columns * channels * 9);
+        let w = random.vec(self.columns * channels * self.kernel.iter().product::<usize>());
         let bias = random.vec(self.columns);
         let add = stored(elem, &random.vec(self.add * self.columns));
         let residual = stored(elem, &random.vec(rows * self.columns));
@@ -136,14 +147,21 @@ impl Case {
             residual: residual.as_ref(),
         };
         let geometry = Geometry { stride: 1, pad: self.pad, out: self.out(), upsample: self.upsample };
-        let weight = packed(gpu, &w, self.columns, channels, class, weight_elem);
+        let weight = packed(gpu, &w, [self.columns, channels], self.kernel, class, weight_elem);
         let y = tensor(&self.x, &x, elem).conv2d(&weight, geometry, epilogue).unwrap();
         check(&name, &y, &want, bar(class, elem, weight_elem));
     }
 }
 
-fn packed(gpu: &Gpu, w: &[f32], columns: usize, channels: usize, class: ConvClass, elem: Elem) -> PackedWeight {
-    let shape = WeightShape { columns, group_channels: channels, kernel: [3, 3], groups: 1 };
+fn packed(
+    gpu: &Gpu,
+    w: &[f32],
+    [columns, group_channels]: [usize; 2],
+    kernel: [usize; 2],
+    class: ConvClass,
+    elem: Elem,
+) -> PackedWeight {
+    let shape = WeightShape { columns, group_channels, kernel, groups: 1 };
     let raw = Raw::F32(bytemuck::cast_slice(w));
     PackedWeight::pack(gpu, shape, elem, raw, "conv").unwrap().with_class(class, raw).unwrap()
 }
@@ -190,7 +208,7 @@ fn a_batch_gives_the_same_bits_as_its_images() {
     let x = random.vec(images * height * width * channels);
     let geometry = Geometry { stride: 1, pad: [1, 1], out: [height, width], upsample: false };
     for class in [ConvClass::F23, ConvClass::F43] {
-        let weight = packed(gpu, &w, 40, channels, class, Elem::F16);
+        let weight = packed(gpu, &w, [40, channels], [3, 3], class, Elem::F16);
         let run = |count: usize, values: &[f32]| {
             let x = Tensor::from_f32(gpu, &[count, height, width, channels], values).unwrap();
             x.conv2d(&weight, geometry, Epilogue::default()).unwrap().to_f32().unwrap()
@@ -212,7 +230,7 @@ fn tiles_are_used_where_they_save_products() {
         record.lock().unwrap().insert(kernel.name.to_string());
     }));
     let mut random = Random(7);
-    let weight = packed(&gpu, &random.vec(16 * 8 * 9), 16, 8, ConvClass::F43, Elem::F32);
+    let weight = packed(&gpu, &random.vec(16 * 8 * 9), [16, 8], [3, 3], ConvClass::F43, Elem::F32);
     let mut run = |side: usize, stride: usize| {
         let x = Tensor::from_f32(&gpu, &[1, side, side, 8], &random.vec(side * side * 8)).unwrap();
         let out = side.div_ceil(stride);

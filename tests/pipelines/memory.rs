@@ -158,7 +158,7 @@ fn largest_live_set(base: usize, side: usize, elem_bytes: usize) -> usize {
     walk.peak
 }
 
-/// The most bytes that Winograd's transformed tiles and products take beside everything else, however large the network.
+/// The most bytes that Winograd's transformed tiles and products take beside everything else, unless a line of tiles takes more.
 const WINOGRAD_SCRATCH: u64 = 2 * (24 << 20);
 
 /// The demo's network has the published one's structure at a tenth of its channels. Winograd's scratch, which is bounded, is
