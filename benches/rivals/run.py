@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ours beside PyTorch and candle on this machine's CPU, from the same run: benches/rivals/run.py
+"""Ours beside PyTorch, candle and burn on this machine's CPU, from the same run: benches/rivals/run.py
 
 Each case is timed in alternating pairs (ours, rival, ours, rival ..), each in a process of its own, so that a busy minute of
 the machine falls on both. What counts is CPU time, user and system over all threads; wall time is stated as well. Ours runs
@@ -7,7 +7,9 @@ on whatever device `viseme bench` picks: a comparison only where that is a softw
 
   benches/rivals/run.py                                all cases against all rivals that are installed
   benches/rivals/run.py --rivals torch --cases conv    only some
-  benches/rivals/run.py --setup                        installs PyTorch (a venv) and builds candle's side first
+  benches/rivals/run.py --setup                        installs PyTorch (a venv), builds candle's and burn's side first
+
+PyTorch and candle compute on the CPU itself; burn on Vulkan as ours does, on the device that it picks.
 
 Results go to out/rivals/results.json after each case, so that a run that was stopped goes on where it was (--fresh starts
 over), and as a table to out/rivals/results.md and standard output.
@@ -25,7 +27,6 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 OUT = ROOT / "out" / "rivals"
-CANDLE = HERE / "candle"
 
 # Name, what `viseme bench --filter` knows it by, runs in each process.
 CASES = [
@@ -34,12 +35,14 @@ CASES = [
     ("conv-32", "conv 3x3, F(4,3) 14x32x32x320", 3),
     ("conv-32-f23", "conv 3x3, F(2,3) 14x32x32x320", 3),
     ("conv-64", "conv 3x3, F(4,3) 14x64x64x320", 2),
-    ("temporal-conv", "conv 3x1 (temporal) 1x14x1024x320", 5),
+    ("temporal-conv", "conv 3x1, F(4,3) 1x14x1024x320", 5),
     ("group-norm", "group_norm 14336 x 320", 10),
     ("attention-1024", "attention 14 x 1024, 5 heads of 64", 3),
     ("attention-4096", "attention 14 x 4096, 5 heads of 64", 1),
     ("unet", "unet 14x16x16x4", 1),
 ]
+# Rivals that are Rust crates in folders of their own.
+RUST = ["candle", "burn"]
 # The whole network takes minutes to set up: fewer pairs.
 SLOW = {"unet": 3}
 
@@ -48,11 +51,12 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=7, help="pairs of each case; the whole UNet has 3 at most")
     parser.add_argument("--cases", default="", help="only cases with this in their name")
-    parser.add_argument("--rivals", default="torch,candle", help="comma-separated")
+    parser.add_argument("--rivals", default="torch,candle,burn", help="comma-separated")
     parser.add_argument("--viseme", default=str(ROOT / "target" / "release" / "viseme"))
     parser.add_argument("--python", default=os.environ.get("RIVAL_PYTHON", str(OUT / "venv" / "bin" / "python")),
                         help="a Python with PyTorch")
-    parser.add_argument("--candle", default=str(CANDLE / "target" / "release" / "candle-rival"))
+    for crate in RUST:
+        parser.add_argument(f"--{crate}", default=str(HERE / crate / "target" / "release" / f"{crate}-rival"))
     parser.add_argument("--golden", default=os.environ.get("VISEME_GOLDEN"),
                         help="the folder of golden files, for the shapes of the full-size UNet [default: VISEME_GOLDEN]")
     parser.add_argument("--shapes", default=os.environ.get("VISEME_SHAPES"), help="those shapes, already written")
@@ -63,7 +67,8 @@ def options():
 
 
 def setup(opts):
-    subprocess.run(["cargo", "build", "--release"], cwd=CANDLE, check=True)
+    for crate in RUST:
+        subprocess.run(["cargo", "build", "--release"], cwd=HERE / crate, check=True)
     if not pathlib.Path(opts.python).exists():
         subprocess.run([sys.executable, "-m", "venv", str(OUT / "venv")], check=True)
         subprocess.run([opts.python, "-m", "pip", "install", "--quiet", "torch", "numpy"], check=True)
@@ -88,7 +93,7 @@ def ours(opts, name, title, runs):
 
 
 def theirs(opts, rival, name, runs):
-    start = {"torch": [opts.python, str(HERE / "torch_rival.py")], "candle": [opts.candle]}[rival]
+    start = {"torch": [opts.python, str(HERE / "torch_rival.py")], **{crate: [getattr(opts, crate)] for crate in RUST}}[rival]
     return [*start, name.removesuffix("-f23"), str(runs)]
 
 
@@ -155,7 +160,7 @@ def main():
             key = f"{name}/{rival}"
             pairs_wanted = min(opts.pairs, SLOW.get(name, opts.pairs))
             done = len(results.get(key, {}).get("pairs", []))
-            if opts.cases not in name or done >= pairs_wanted or (name == "unet" and rival == "candle"):
+            if opts.cases not in name or done >= pairs_wanted or (name == "unet" and rival in RUST):
                 continue
             if name == "unet" and not opts.shapes:
                 print(f"{key}: skipped, --golden or --shapes is not given", flush=True)

@@ -3,7 +3,9 @@
 
 use candle_core::{D, Device, Module, Result, Tensor};
 use candle_nn::GroupNorm;
-use std::time::Instant;
+
+#[path = "../../measure.rs"]
+mod measure;
 
 type Run = Box<dyn Fn() -> Result<Tensor>>;
 
@@ -62,33 +64,8 @@ fn case(name: &str) -> Result<Run> {
     }
 }
 
-/// CPU time of all threads of this process so far, in milliseconds (Linux: `/proc/self/task/*/schedstat`, nanoseconds).
-fn cpu_ms() -> f64 {
-    let nanoseconds = |entry: std::fs::DirEntry| -> Option<f64> {
-        let text = std::fs::read_to_string(entry.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse().ok()
-    };
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    tasks.filter_map(nanoseconds).sum::<f64>() / 1e6
-}
-
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let name = args.next().unwrap_or_default();
-    let runs: usize = args.next().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let (name, runs) = measure::arguments();
     let run = case(&name)?;
-    let first = run()?;
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..runs.max(1) {
-        let (cpu, start) = (cpu_ms(), Instant::now());
-        run()?;
-        times[0].push(cpu_ms() - cpu);
-        times[1].push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    let [cpu, wall] = times.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    });
-    println!("{{\"cpu_ms\": {cpu}, \"ms\": {wall}, \"elements\": {}}}", first.elem_count());
-    Ok(())
+    measure::report(runs, || Ok(run()?.elem_count()))
 }
