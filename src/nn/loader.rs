@@ -14,10 +14,20 @@ pub struct Loader {
     values: usize,
 }
 
+/// Fewer channels than this, and as few or fewer columns of a group, are left out of int8: they weigh little, and a network's
+/// first and last layers, which its result shows most, are among them.
+const INT8_WORTHWHILE: usize = 32;
+
 impl Loader {
     pub fn new(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> Self {
         let values = weights.total_values();
         Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, values }
+    }
+
+    /// The same place for what must not lose more than f16 does.
+    pub fn finer(&self) -> Self {
+        let weight_elem = if self.weight_elem == Elem::I8 { Elem::F16 } else { self.weight_elem };
+        self.with_weight_elem(weight_elem)
     }
 
     /// The loader one name further down.
@@ -80,23 +90,30 @@ impl Loader {
     /// The same for a convolution, transformed for the class of the layer where the budget leaves room for it.
     pub fn packed_conv(&self, leaf: &str, published: &[usize], shape: WeightShape) -> Result<PackedWeight> {
         let host = self.weights.get(leaf, published)?;
-        let class = ConvClass::of_layer(&self.gpu, shape, self.weight_elem)?;
-        let class = if self.has_room(class.transformed_len(shape)) { class } else { ConvClass::Direct };
+        let elem = self.stored(shape);
+        let class = ConvClass::of_layer(&self.gpu, shape, elem)?;
+        let class = if self.has_room(class.transformed_bytes(shape, elem)) { class } else { ConvClass::Direct };
         self.pack(&host, shape)?.with_class(class, raw(&host.values))
     }
 
-    /// Whether `len` more values leave a quarter of the budget free once all of this network's weights are here. Without a
+    /// How a weight of this shape is stored: small ones of an int8 network in f16.
+    fn stored(&self, shape: WeightShape) -> Elem {
+        let is_small = shape.group_channels < INT8_WORTHWHILE || shape.columns <= INT8_WORTHWHILE * shape.groups;
+        if self.weight_elem == Elem::I8 && is_small { Elem::F16 } else { self.weight_elem }
+    }
+
+    /// Whether `bytes` more leave a quarter of the budget free once all of this network's weights are here. Without a
     /// budget the memory of a modest machine is taken for one, so that faster never means too much.
-    fn has_room(&self, len: usize) -> bool {
+    fn has_room(&self, bytes: usize) -> bool {
         const MODEST_BYTES: u64 = 8 << 30;
         let memory = self.gpu.memory();
         let budget = memory.budget.unwrap_or(MODEST_BYTES);
-        let bytes = (len + self.values) as u64 * self.weight_elem.size() as u64;
-        memory.current + bytes <= budget / 4 * 3
+        let bytes = bytes + self.values * self.weight_elem.size();
+        memory.current + bytes as u64 <= budget / 4 * 3
     }
 
     pub fn pack(&self, host: &HostTensor<'_>, shape: WeightShape) -> Result<PackedWeight> {
-        PackedWeight::pack(&self.gpu, shape, self.weight_elem, raw(&host.values), &host.name)
+        PackedWeight::pack(&self.gpu, shape, self.stored(shape), raw(&host.values), &host.name)
     }
 
     /// Linear weights `[columns, channels]` stacked on their columns, so that one matmul serves them all.
@@ -110,7 +127,7 @@ impl Loader {
             values.extend(host.to_f32()?);
         }
         let raw = if planned { Raw::Planned } else { Raw::F32(bytemuck::cast_slice(&values)) };
-        PackedWeight::pack(&self.gpu, shape, self.weight_elem, raw, &self.weights.name(&leaves.join("+")))
+        PackedWeight::pack(&self.gpu, shape, self.stored(shape), raw, &self.weights.name(&leaves.join("+")))
     }
 }
 
