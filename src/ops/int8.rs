@@ -11,6 +11,9 @@ pub struct Int8 {
     pub scale: f32,
 }
 
+/// The largest scale whose 127-fold is finite.
+const LARGEST: f32 = f32::from_bits((f32::MAX / 127.0).to_bits() - 1);
+
 impl Int8 {
     /// The finest that holds all of `column`; None where a value is not finite.
     pub fn of(column: impl Iterator<Item = f32>) -> Option<Self> {
@@ -22,7 +25,7 @@ impl Int8 {
             largest = largest.max(value.abs());
         }
         // Devices take smaller scales for zero, and zeros need one to be divided by.
-        Some(Self { scale: (largest / 127.0).max(f32::MIN_POSITIVE) })
+        Some(Self { scale: (largest / 127.0).clamp(f32::MIN_POSITIVE, LARGEST) })
     }
 
     /// The same for each column of a weight, on all cores. Errors: a value that is not finite.
