@@ -4,9 +4,6 @@ use std::path::PathBuf;
 use viseme::weights::{ConvertOptions, convert};
 
 /// Makes a PyTorch checkpoint (.pt, .pth, .bin, .ckpt) loadable, without executing anything in it.
-///
-/// Names and types stay as published. int8 is not stored: `--weight-type int8` of lipsync and animate rounds to it at load, from f32 or
-/// f16 files alike, so that one file serves every storage.
 #[derive(Args)]
 pub struct Options {
     /// The checkpoint
@@ -14,6 +11,9 @@ pub struct Options {
     /// The .safetensors file to write
     output: PathBuf,
     /// Store f32 tensors as f16
+    ///
+    /// int8 is not stored: `--weight-type int8` of lipsync and animate rounds to it at load, from f32 or f16 files alike, so
+    /// that one file serves every storage.
     #[arg(long)]
     half: bool,
     /// Only errors
