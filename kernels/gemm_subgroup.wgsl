@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
     var acc$r_$v = vec4<f32>();
 #end
 #end
-    var b = (id.y * params.panel_depth * PANEL) / 4u + lane;
+    var b = id.y * (params.panel_depth / 4u) * QUAD + lane;
     var k = params.depth_begin;
     while k < params.depth_end {
         let tap = k / params.tap_depth;
@@ -32,11 +32,18 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
             let a0 = pixel4(upper_start, group_start, c);
             let a1 = pixel4(lower_start, group_start, c);
 #for v in 0..VECTORS
+#if INT8
+            let words_$v = weight[b + ($v) * LANES];
+#for d in 0..4
+            let b$d_$v = at_depth(words_$v, u32($d));
+#end
+#else
 #for d in 0..4
             let b$d_$v = weight_at4(b + ($d) * PANEL / 4u + ($v) * LANES);
 #end
 #end
-            b += PANEL;
+#end
+            b += QUAD;
 #for r in 0..8
             {
                 let s = subgroupBroadcast(a0, u32($r) % LANES);

@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     let row = id.x * ROWS;
     let column = local % (PANEL / 4u);
     let line = local / (PANEL / 4u);
-    let panel_start = (id.y * params.panel_depth * PANEL) / 4u;
+    let panel_start = id.y * (params.panel_depth / 4u) * QUAD;
     let depth = params.depth_end - params.depth_begin;
 #for r in 0..4
     var acc$r = vec4<f32>();
@@ -38,11 +38,22 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
             tile_a[to + 2u] = v.z;
             tile_a[to + 3u] = v.w;
         }
+#if INT8
+        for (var i = local; i < STEP / 4u * QUAD; i += THREADS) {
+            let quad = i / QUAD;
+            var words = vec4<u32>();
+            if k + quad * 4u < depth { words = weight[panel_start + k / 4u * QUAD + i]; }
+#for d in 0..4
+            tile_b[(quad * 4u + u32($d)) * QUAD + i % QUAD] = at_depth(words, u32($d));
+#end
+        }
+#else
         for (var i = local; i < STEP * PANEL / 4u; i += THREADS) {
             var v = vec4<f32>();
             if k + i / (PANEL / 4u) < depth { v = weight_at4(panel_start + k * PANEL / 4u + i); }
             tile_b[i] = v;
         }
+#end
         workgroupBarrier();
         for (var d = 0u; d < STEP; d++) {
             let b = tile_b[d * PANEL / 4u + column];

@@ -129,12 +129,16 @@ impl Case {
 
     /// `[rows, channels]` by f16 weights `[columns, channels]`.
     pub fn matmul(rows: usize, channels: usize, columns: usize) -> Self {
+        Self::matmul_by("matmul", [rows, channels, columns], Elem::F16)
+    }
+
+    fn matmul_by(name: &'static str, [rows, channels, columns]: [usize; 3], weights: Elem) -> Self {
         let shape = format!("{rows} x {channels} x {columns}");
         let flops = 2.0 * (rows * channels * columns) as f64;
-        let bytes = 2.0 * (rows * channels + channels * columns + rows * columns) as f64;
-        Self::new("matmul", shape, [flops, bytes], move |gpu| {
+        let bytes = 2.0 * (rows * channels + rows * columns) as f64 + (weights.size() * channels * columns) as f64;
+        Self::new(name, shape, [flops, bytes], move |gpu| {
             let x = ramp(gpu, &[rows, channels], Elem::F16)?;
-            let weight = packed(gpu, WeightShape::linear(columns, channels), ConvClass::Direct)?;
+            let weight = packed(gpu, WeightShape::linear(columns, channels), weights, ConvClass::Direct)?;
             Ok(Box::new(move || x.linear(&weight, Epilogue::default())))
         })
     }
@@ -153,7 +157,8 @@ impl Case {
         let bytes = 2.0 * (pixels * (channels + columns) + taps * channels * columns) as f64;
         Self::new(name, shape, [flops, bytes], move |gpu| {
             let x = ramp(gpu, &[images, height, width, channels], Elem::F16)?;
-            let weight = packed(gpu, WeightShape { columns, group_channels: channels, kernel, groups: 1 }, class)?;
+            let shape = WeightShape { columns, group_channels: channels, kernel, groups: 1 };
+            let weight = packed(gpu, shape, Elem::F16, class)?;
             let geometry = Geometry { stride: 1, pad: kernel.map(|k| k / 2), out: [height, width], upsample: false };
             Ok(Box::new(move || x.conv2d(&weight, geometry, Epilogue::default())))
         })
@@ -241,6 +246,8 @@ pub fn cases() -> Vec<Case> {
         Case::matmul(1024, 1024, 1024),
         Case::matmul(2048, 1280, 1280),
         Case::matmul(pixels, 320, 2560),
+        Case::matmul_by("matmul, int8", [1024, 1024, 1024], Elem::I8),
+        Case::matmul_by("matmul, int8", [2048, 1280, 1280], Elem::I8),
         Case::conv("conv 3x3", [14, 32, 32, 320], 320, [3, 3], ConvClass::Direct),
         Case::conv("conv 3x3, F(2,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F23),
         Case::conv("conv 3x3, F(4,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F43),
@@ -510,12 +517,12 @@ fn ramp(gpu: &Gpu, shape: &[usize], elem: Elem) -> Result<Tensor> {
     Tensor::from_values(gpu, shape, elem, &values)
 }
 
-fn packed(gpu: &Gpu, shape: WeightShape, class: ConvClass) -> Result<PackedWeight> {
+fn packed(gpu: &Gpu, shape: WeightShape, elem: Elem, class: ConvClass) -> Result<PackedWeight> {
     let len = shape.columns * shape.group_channels * shape.kernel[0] * shape.kernel[1];
     let scale = 1.0 / (len as f32 / shape.columns as f32).sqrt();
     let values: Vec<f32> = (0..len).map(|i| ((i * 6007 % 1999) as f32 / 999.5 - 1.0) * scale).collect();
     let raw = Raw::F32(bytemuck::cast_slice(&values));
-    PackedWeight::pack(gpu, shape, Elem::F16, raw, "bench")?.with_class(class, raw)
+    PackedWeight::pack(gpu, shape, elem, raw, "bench")?.with_class(class, raw)
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

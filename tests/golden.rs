@@ -24,7 +24,7 @@ use viseme::weights::{Dtype, Source, Weights};
 fn hold(path: &Path, elem: Elem) {
     let Some(gpu) = gpu() else { return };
     let name = path.file_name().unwrap().to_string_lossy();
-    let rows = verify(gpu, path, elem, &mut |row| {
+    let rows = verify(gpu, path, elem.into(), &mut |row| {
         println!("{name} {elem:?} {}: {:.2e} (bar {:?})", row.name, row.comparison.relative_l2, row.bar);
     })
     .unwrap_or_else(|error| panic!("{name}: {error}"));

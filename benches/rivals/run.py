@@ -28,10 +28,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 OUT = ROOT / "out" / "rivals"
 
-# Name, what `viseme bench --filter` knows it by, runs in each process.
+# Name, what `viseme bench --filter` knows it by, runs in each process. A class or storage (-f23, -int8) is ours alone: rivals do
+# the same work in their own way.
 CASES = [
     ("matmul-1024", "matmul 1024 x 1024 x 1024", 10),
     ("matmul-2048", "matmul 2048 x 1280 x 1280", 5),
+    ("matmul-2048-int8", "matmul, int8 2048 x 1280 x 1280", 5),
     ("conv-32", "conv 3x3, F(4,3) 14x32x32x320", 3),
     ("conv-32-f23", "conv 3x3, F(2,3) 14x32x32x320", 3),
     ("conv-64", "conv 3x3, F(4,3) 14x64x64x320", 2),
@@ -94,7 +96,7 @@ def ours(opts, name, title, runs):
 
 def theirs(opts, rival, name, runs):
     start = {"torch": [opts.python, str(HERE / "torch_rival.py")], **{crate: [getattr(opts, crate)] for crate in RUST}}[rival]
-    return [*start, name.removesuffix("-f23"), str(runs)]
+    return [*start, name.removesuffix("-f23").removesuffix("-int8"), str(runs)]
 
 
 def quartiles(values):

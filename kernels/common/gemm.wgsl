@@ -3,6 +3,8 @@
 //   x          [images, in_height, in_width, channels]   A[row, (ky, kx, c)] is x under tap (ky, kx) of output pixel row,
 //                                                        zero outside the image; a linear layer is a 1x1 kernel on one row of pixels
 //   weight     [panels, depth, PANEL]                    B packed: column panels, depth = (ky, kx, c padded to a multiple of 4)
+//              [panels, depth / 4, PANEL, 4]  int8       B / scale, four depths of a column in a word (INT8)
+//   scale      [columns]        f32                      what one step of a column's int8 is worth (INT8)
 //   carry      [rows, columns]  f32                      sums over an earlier part of the depth (CARRY)
 //   bias       [columns]        f32                      (BIAS)
 //   add        [rows / rows_per_add, columns]            one row per group of output rows, such as a time embedding (ADD)
@@ -13,6 +15,7 @@
 // VECTOR    channels and group_channels are multiples of 4
 // STORE     4, 2 or 1: the largest of them that divides group_columns (4, 2 also divide columns then)
 // ACTIVATION 0 none, 1 SiLU, 2 GELU (erf)
+// INT8      1: the sum over this dispatch's depth is scaled first, so that carried sums mean the same for every weight
 // UPSAMPLE  1: taps walk over x enlarged twice (nearest), which is never stored
 #include activate
 #params
@@ -40,6 +43,9 @@ row_begin: u32          // rows of the whole output before this dispatch's, for 
 #end
 #read x
 #read weight
+#if INT8
+#read scale
+#end
 #if CARRY
 #read carry
 #end
@@ -55,6 +61,18 @@ row_begin: u32          // rows of the whole output before this dispatch's, for 
 #write y
 
 const OUTSIDE = 0xffffffffu;
+
+// Loads that four depths of a panel take: of four columns at one depth, or of four columns at four depths.
+#if INT8
+const QUAD = PANEL / 4u;
+
+// Four columns at depth `d` of the four that their words hold.
+fn at_depth(words: vec4<u32>, d: u32) -> vec4<f32> {
+    return vec4<f32>(bitcast<vec4<i32>>(words << vec4<u32>(24u - 8u * d)) >> vec4<u32>(24u));
+}
+#else
+const QUAD = PANEL;
+#end
 
 // Where an output row sits: image, and the top left corner of its window.
 struct Window { image: u32, top: i32, left: i32 }
@@ -109,6 +127,9 @@ fn finish(row: u32, first: u32, local: u32, sum: vec4<f32>) {
     let add_start = ((params.row_begin + row) / params.rows_per_add) * params.columns + column;
 #end
 #if STORE == 4
+#if INT8
+    v *= scale_at4(column >> 2u);
+#end
 #if CARRY
     v += carry_at4(at >> 2u);
 #end
@@ -126,6 +147,9 @@ fn finish(row: u32, first: u32, local: u32, sum: vec4<f32>) {
 #else
     let count = min(4u, params.group_columns - local);
     for (var j = 0u; j < count; j++) {
+#if INT8
+        v[j] *= scale_at(column + j);
+#end
 #if CARRY
         v[j] += carry_at(at + j);
 #end

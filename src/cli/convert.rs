@@ -11,6 +11,9 @@ pub struct Options {
     /// The .safetensors file to write
     output: PathBuf,
     /// Store f32 tensors as f16
+    ///
+    /// int8 is not stored: `--weight-type int8` of lipsync and animate rounds to it at load, from f32 or f16 files alike, so
+    /// that one file serves every storage.
     #[arg(long)]
     half: bool,
     /// Only errors

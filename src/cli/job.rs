@@ -1,7 +1,7 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
 use super::progress::{Output, ProgressBar};
-use super::{DeviceOptions, Precision, note, note_profile, say};
+use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,9 +58,9 @@ pub struct JobOptions {
     /// Storage of activations: f16 in the UNets; f16-all in the VAE too, which the published VAE overflows
     #[arg(long, value_enum, default_value = "f16", help_heading = "Device")]
     precision: Precision,
-    /// Storage of weights on the device
-    #[arg(long, value_parser = ["f16", "f32"], default_value = "f16", help_heading = "Device")]
-    weight_type: String,
+    /// Storage of weights on the device, whatever their files hold
+    #[arg(long, value_enum, default_value = "f16", help_heading = "Device")]
+    weight_type: WeightType,
     /// Guidance branches and windows one after another: a sixth of the memory
     #[arg(long, help_heading = "Device")]
     low_memory: bool,
@@ -117,7 +117,7 @@ impl JobOptions {
         Storage {
             activations: if self.precision == Precision::F32 { Elem::F32 } else { Elem::F16 },
             coding: if self.precision == Precision::F16All { Elem::F16 } else { Elem::F32 },
-            weights: if self.weight_type == "f32" { Elem::F32 } else { Elem::F16 },
+            weights: self.weight_type.elem(),
             strict: self.strict,
         }
     }
@@ -170,7 +170,7 @@ impl JobOptions {
             ("--sample-latents", self.sample_latents.to_string()),
             ("--upstream-parity", self.upstream_parity.to_string()),
             ("--precision", format!("{:?}, {:?}", storage.activations, storage.coding)),
-            ("--weight-type", self.weight_type.clone()),
+            ("--weight-type", self.weight_type.to_string()),
         ] {
             identity.insert(option.into(), value);
         }

@@ -89,6 +89,38 @@ impl Precision {
     }
 }
 
+/// How weights are stored on the device, whatever their files hold.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WeightType {
+    /// Half of f32's memory; rounding that no picture shows
+    F16,
+    /// As published; for comparisons, and for weights beyond f16's range
+    F32,
+    /// The UNets' matrices in one byte a weight with a scale per output channel: half of f16's memory, for pictures that
+    /// differ slightly (benches/RESULTS.md says how much); the rest stays f16. Rounded at load from any file
+    Int8,
+}
+
+impl WeightType {
+    fn elem(self) -> Elem {
+        match self {
+            WeightType::F16 => Elem::F16,
+            WeightType::F32 => Elem::F32,
+            WeightType::Int8 => Elem::I8,
+        }
+    }
+}
+
+impl Display for WeightType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WeightType::F16 => "f16",
+            WeightType::F32 => "f32",
+            WeightType::Int8 => "int8",
+        })
+    }
+}
+
 /// A drawing is asked for by a name that says what it will be.
 fn check_svg(path: Option<&Path>) -> Result<()> {
     let is_svg = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));

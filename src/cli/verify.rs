@@ -1,8 +1,8 @@
-use super::{DeviceOptions, Precision, say};
+use super::{DeviceOptions, Precision, WeightType, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
-use viseme::verify::{Row, verify};
+use viseme::verify::{Row, Stored, verify};
 use viseme::{Error, Problem};
 
 /// A golden file holds inputs and outputs of a reference run; the network is built from the weights in it.
@@ -14,6 +14,9 @@ pub struct Options {
     /// Storage of weights and activations; f16 has wider bars
     #[arg(long, value_enum, default_value = "f32")]
     precision: Precision,
+    /// Storage of weights, where it is not the activations'; what the rounding to int8 costs is shown and held to no bar
+    #[arg(long, value_enum)]
+    weight_type: Option<WeightType>,
     #[command(flatten)]
     device: DeviceOptions,
     /// One JSON object a row instead of text
@@ -29,6 +32,8 @@ pub fn run(options: &Options) -> viseme::Result<()> {
     if !options.json && !options.quiet {
         say(format_args!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver))?;
     }
+    let activations = options.precision.elem();
+    let stored = Stored { activations, weights: options.weight_type.map_or(activations, WeightType::elem) };
     let (mut rows, mut failed) = (0, Vec::new());
     for file in &options.files {
         let start = Instant::now();
@@ -36,7 +41,7 @@ pub fn run(options: &Options) -> viseme::Result<()> {
             say(file.display())?;
         }
         let mut said = Ok(());
-        let done = verify(&gpu, file, options.precision.elem(), &mut |row| {
+        let done = verify(&gpu, file, stored, &mut |row| {
             let printed = print(options, &file.display().to_string(), row);
             said = std::mem::replace(&mut said, Ok(())).and(printed);
         })?;
@@ -65,7 +70,8 @@ fn print(options: &Options, file: &str, row: &Row) -> viseme::Result<()> {
     if options.json {
         let worst = row.comparison.worst;
         let line = serde_json::json!({
-            "file": file, "name": row.name, "relative_l2": error, "bar": row.bar, "passed": row.passed(),
+            "file": file, "name": row.name, "relative_l2": error, "cosine": row.comparison.cosine, "bar": row.bar,
+            "passed": row.passed(),
             "worst": {"index": worst.index, "got": worst.got, "want": worst.want},
         });
         say(line)?;
@@ -82,7 +88,10 @@ fn print(options: &Options, file: &str, row: &Row) -> viseme::Result<()> {
     } else if !options.quiet {
         match row.bar {
             Some(bar) => say(format_args!("  {:<55} {error:.2e}  (bar {bar:.0e})", row.name))?,
-            None => say(format_args!("  {:<55} {error:.2e}", row.name))?,
+            None => {
+                let cosine = row.comparison.cosine.map_or(String::new(), |cosine| format!("  (cosine {cosine:.6})"));
+                say(format_args!("  {:<55} {error:.2e}{cosine}", row.name))?;
+            }
         }
     }
     Ok(())

@@ -18,6 +18,8 @@ pub enum Elem {
     /// IEEE halves, two in a u32.
     F16,
     U32,
+    /// Signed bytes, four in a u32: weights alone, with a scale per column beside them.
+    I8,
 }
 
 impl Elem {
@@ -25,6 +27,7 @@ impl Elem {
         match self {
             Elem::F32 | Elem::U32 => 4,
             Elem::F16 => 2,
+            Elem::I8 => 1,
         }
     }
 
@@ -33,11 +36,12 @@ impl Elem {
             Elem::F32 => "f32",
             Elem::F16 => "f16",
             Elem::U32 => "u32",
+            Elem::I8 => "i8",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        [Elem::F32, Elem::F16, Elem::U32].into_iter().find(|elem| elem.name() == name)
+        [Elem::F32, Elem::F16, Elem::U32, Elem::I8].into_iter().find(|elem| elem.name() == name)
     }
 }
 
@@ -295,19 +299,20 @@ impl Expansion<'_> {
             Elem::F32 => "vec4<f32>",
             Elem::F16 => "vec2<u32>",
             Elem::U32 => "u32",
+            Elem::I8 => "vec4<u32>",
         };
         let _ = writeln!(self.wgsl, "@group(0) @binding({index}) var<storage, {mode}> {name}: array<{array}>;");
         let reads = match elem {
             Elem::F32 => READS_F32,
             Elem::F16 => READS_F16,
-            Elem::U32 => "",
+            Elem::U32 | Elem::I8 => "",
         };
         self.wgsl.push_str(&reads.replace("NAME", name));
         if access != Access::Read {
             let writes = match elem {
                 Elem::F32 => WRITES_F32,
                 Elem::F16 => WRITES_F16,
-                Elem::U32 => "",
+                Elem::U32 | Elem::I8 => "",
             };
             self.wgsl.push_str(&writes.replace("NAME", name));
         }
@@ -565,7 +570,7 @@ mod tests {
             elems: elems.to_vec(),
         };
         for variant in [
-            variant(&[("WORKGROUP", 64), ("TILE", 0)], &[Elem::F32, Elem::F16, Elem::U32]),
+            variant(&[("WORKGROUP", 64), ("TILE", 0)], &[Elem::F32, Elem::F16, Elem::U32, Elem::I8]),
             variant(&[], &[Elem::F16]),
             variant(&[("TILE", u32::MAX)], &[]),
         ] {

@@ -83,6 +83,9 @@ impl VideoUnet {
         let label = l.dim("label_emb.0.0.weight", 1, 1024);
         let out_channels = l.dim("out.2.weight", 0, 4);
 
+        // The few values that every layer is told of: their loss would be everywhere.
+        let embedding = l.finer();
+
         // Channels that each stage leaves for its skip connection.
         let mut skips = vec![model_channels];
         let mut channels = model_channels;
@@ -113,12 +116,12 @@ impl VideoUnet {
         Ok(Self {
             model_channels,
             time_embed: [
-                Linear::load(&l.at("time_embed.0"), emb, model_channels)?,
-                Linear::load(&l.at("time_embed.2"), emb, emb)?,
+                Linear::load(&embedding.at("time_embed.0"), emb, model_channels)?,
+                Linear::load(&embedding.at("time_embed.2"), emb, emb)?,
             ],
             label_emb: [
-                Linear::load(&l.at("label_emb.0.0"), emb, label)?,
-                Linear::load(&l.at("label_emb.0.2"), emb, emb)?,
+                Linear::load(&embedding.at("label_emb.0.0"), emb, label)?,
+                Linear::load(&embedding.at("label_emb.0.2"), emb, emb)?,
             ],
             input_conv: Conv2d::load(&l.at("input_blocks.0.0"), model_channels, in_channels, 3)?,
             input_blocks,

@@ -16,10 +16,20 @@ pub struct Loader {
     transformed: Arc<BTreeSet<String>>,
 }
 
+/// Fewer channels than this, and as few or fewer columns of a group, are left out of int8: they weigh little, and a network's
+/// first and last layers, which its result shows most, are among them.
+const INT8_WORTHWHILE: usize = 32;
+
 impl Loader {
     pub fn new(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> Self {
         let transformed = Arc::new(roomy(gpu, weights, weight_elem));
         Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, transformed }
+    }
+
+    /// The same place for what must not lose more than f16 does.
+    pub fn finer(&self) -> Self {
+        let weight_elem = if self.weight_elem == Elem::I8 { Elem::F16 } else { self.weight_elem };
+        self.with_weight_elem(weight_elem)
     }
 
     /// The loader one name further down.
@@ -83,13 +93,13 @@ impl Loader {
     pub fn packed_conv(&self, leaf: &str, published: &[usize], shape: WeightShape) -> Result<PackedWeight> {
         let host = self.weights.get(leaf, published)?;
         let has_room = self.transformed.contains(&self.weights.name(leaf));
-        let class = ConvClass::of_layer(&self.gpu, shape, self.weight_elem)?;
+        let class = ConvClass::of_layer(&self.gpu, shape, stored(shape, self.weight_elem))?;
         let class = if has_room { class } else { ConvClass::Direct };
         self.pack(&host, shape)?.with_class(class, raw(&host.values))
     }
 
     pub fn pack(&self, host: &HostTensor<'_>, shape: WeightShape) -> Result<PackedWeight> {
-        PackedWeight::pack(&self.gpu, shape, self.weight_elem, raw(&host.values), &host.name)
+        PackedWeight::pack(&self.gpu, shape, stored(shape, self.weight_elem), raw(&host.values), &host.name)
     }
 
     /// Linear weights `[columns, channels]` stacked on their columns, so that one matmul serves them all.
@@ -103,8 +113,20 @@ impl Loader {
             values.extend(host.to_f32()?);
         }
         let raw = if planned { Raw::Planned } else { Raw::F32(bytemuck::cast_slice(&values)) };
-        PackedWeight::pack(&self.gpu, shape, self.weight_elem, raw, &self.weights.name(&leaves.join("+")))
+        PackedWeight::pack(
+            &self.gpu,
+            shape,
+            stored(shape, self.weight_elem),
+            raw,
+            &self.weights.name(&leaves.join("+")),
+        )
     }
+}
+
+/// How a weight of this shape is stored where `weight_elem` is asked for: small ones of an int8 network in f16.
+fn stored(shape: WeightShape, weight_elem: Elem) -> Elem {
+    let is_small = shape.group_channels < INT8_WORTHWHILE || shape.columns <= INT8_WORTHWHILE * shape.groups;
+    if weight_elem == Elem::I8 && is_small { Elem::F16 } else { weight_elem }
 }
 
 /// Names of the convolutions in `weights` whose transformed weights leave a quarter of the budget free beside all of the
@@ -113,9 +135,9 @@ impl Loader {
 fn roomy(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> BTreeSet<String> {
     const MODEST_BYTES: u64 = 8 << 30;
     let memory = gpu.memory();
-    let bytes = |values: usize| values as u64 * weight_elem.size() as u64;
+    let own = (weights.total_values() * weight_elem.size()) as u64;
     let mut room = memory.budget.unwrap_or(MODEST_BYTES) / 4 * 3;
-    room = room.saturating_sub(memory.current + bytes(weights.total_values()));
+    room = room.saturating_sub(memory.current + own);
 
     let mut convolutions: Vec<(usize, String, u64)> = Vec::new();
     for (name, shape) in weights.shapes() {
@@ -125,9 +147,10 @@ fn roomy(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> BTreeSet<String> {
         };
         let shape = WeightShape { columns, group_channels, kernel: [height, width], groups: 1 };
         // Loading reports what is wrong with the class.
-        let class = ConvClass::of_layer(gpu, shape, weight_elem).unwrap_or(ConvClass::Direct);
+        let elem = stored(shape, weight_elem);
+        let class = ConvClass::of_layer(gpu, shape, elem).unwrap_or(ConvClass::Direct);
         if class != ConvClass::Direct {
-            convolutions.push((columns * group_channels, name, bytes(class.transformed_len(shape))));
+            convolutions.push((columns * group_channels, name, class.transformed_bytes(shape, elem) as u64));
         }
     }
     convolutions.sort();

@@ -3,8 +3,9 @@
 //! A linear layer is a 1x1 convolution over a line of pixels; a temporal (3,1,1) convolution is a 3x1 convolution over
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
+use super::int8::Int8;
 use super::winograd::{ConvClass, Winograd};
-use super::{Call, piece};
+use super::{Call, on_all_cores, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -53,13 +54,13 @@ impl WeightShape {
         self.columns / self.groups
     }
 
-    /// Columns of a panel: the kernels compute this many at a time.
-    fn panel(&self) -> usize {
-        if self.group_columns() <= 32 { 32 } else { 64 }
+    /// Columns of a panel: the kernels compute this many at a time. Four depths of a panel fill a binding's alignment.
+    fn panel(&self, elem: Elem) -> usize {
+        if self.group_columns() <= 32 && elem != Elem::I8 { 32 } else { 64 }
     }
 
-    fn panels_per_group(&self) -> usize {
-        self.group_columns().div_ceil(self.panel())
+    fn panels_per_group(&self, elem: Elem) -> usize {
+        self.group_columns().div_ceil(self.panel(elem))
     }
 
     fn tap_depth(&self) -> usize {
@@ -70,19 +71,32 @@ impl WeightShape {
         self.kernel[0] * self.kernel[1] * self.tap_depth()
     }
 
-    fn panels(&self) -> usize {
-        self.groups * self.panels_per_group()
+    fn panels(&self, elem: Elem) -> usize {
+        self.groups * self.panels_per_group(elem)
     }
 
-    fn len(&self) -> usize {
-        self.columns * self.group_channels * self.kernel[0] * self.kernel[1]
+    /// As stored: column panels, in the order in which the kernels read them.
+    fn packed(&self, elem: Elem) -> [usize; 3] {
+        [self.panels(elem), self.depth(), self.panel(elem)]
+    }
+
+    /// Values that one column takes.
+    pub(super) fn column_len(&self) -> usize {
+        self.group_channels * self.kernel[0] * self.kernel[1]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.columns * self.column_len()
     }
 }
 
-/// A weight repacked into column panels `[panels, depth, panel]`, the order in which the kernels read it.
+/// A weight repacked into column panels `[panels, depth, panel]`, the order in which the kernels read it; of int8 with four
+/// depths of a column side by side, `[panels, depth / 4, panel, 4]`.
 #[derive(Clone)]
 pub struct PackedWeight {
     tensor: Tensor,
+    /// Of int8: `[columns]` in f32.
+    scale: Option<Tensor>,
     shape: WeightShape,
     site: Option<Arc<str>>,
     winograd: Option<Arc<Winograd>>,
@@ -90,7 +104,7 @@ pub struct PackedWeight {
 
 impl Raw<'_> {
     /// Value `i`, as far as there are values.
-    fn at(&self, i: usize) -> f32 {
+    pub(super) fn at(&self, i: usize) -> f32 {
         let half_at = |bytes: &[u8]| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
         match self {
             Self::F32(bytes) => {
@@ -104,9 +118,11 @@ impl Raw<'_> {
 }
 
 impl PackedWeight {
-    /// Packs `raw`, in published order, as `elem`; `site` names it in errors.
+    /// Packs `raw`, in published order, as `elem`; `site` names it in errors. As [`Elem::I8`] each column is rounded to
+    /// [`Int8`].
+    /// Errors: fewer or more values than `shape` has; values beyond f16's range, or for int8 not finite.
     pub fn pack(gpu: &Gpu, shape: WeightShape, elem: Elem, raw: Raw<'_>, site: &str) -> Result<Self> {
-        let packed_shape = [shape.panels(), shape.depth(), shape.panel()];
+        let packed_shape = shape.packed(elem);
         let wrong = |bytes: &[u8], size: usize| {
             let problem = Problem::new(site, format!("{} values", shape.len()), format!("{}", bytes.len() / size));
             (bytes.len() != shape.len() * size).then(|| problem.shape())
@@ -122,19 +138,27 @@ impl PackedWeight {
         match (elem, raw) {
             (_, Raw::Planned) => Self::of(Tensor::placeholder(gpu, &packed_shape, elem)?, shape, site),
             (Elem::F16, Raw::F16(bytes)) => {
-                let packed = arrange(&shape, |i| [bytes[2 * i], bytes[2 * i + 1]]);
+                let packed = arrange(&shape, elem, |_, i| [bytes[2 * i], bytes[2 * i + 1]]);
                 let tensor = Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?;
                 Self::of(tensor, shape, site)
+            }
+            (Elem::I8, raw) => {
+                let columns = Int8::of_columns(shape, raw, site)?;
+                let packed = arrange(&shape, elem, |column, i| columns[column].nearest(raw.at(i)));
+                let scale: Vec<f32> = columns.iter().map(|column| column.scale).collect();
+                let scale = Tensor::from_f32(gpu, &[shape.columns], &scale)?;
+                let tensor = Tensor::from_bytes(gpu, &packed_shape, elem, bytemuck::cast_slice(&packed))?;
+                Ok(Self { scale: Some(scale), ..Self::of(tensor, shape, site)? })
             }
             (_, raw) => Self::arranged(gpu, shape, elem, site, |i| raw.at(i)),
         }
     }
 
     fn of(tensor: Tensor, shape: WeightShape, site: &str) -> Result<Self> {
-        Ok(Self { tensor, shape, site: Some(site.into()), winograd: None })
+        Ok(Self { tensor, scale: None, shape, site: Some(site.into()), winograd: None })
     }
 
-    /// Packs value `at(i)` for each place `i` in published order.
+    /// Packs value `at(i)` for each place `i` in published order, as f32 or f16.
     pub(super) fn arranged(
         gpu: &Gpu,
         shape: WeightShape,
@@ -142,11 +166,12 @@ impl PackedWeight {
         site: &str,
         at: impl Fn(usize) -> f32 + Sync,
     ) -> Result<Self> {
-        let packed_shape = [shape.panels(), shape.depth(), shape.panel()];
+        let packed_shape = shape.packed(elem);
         if elem != Elem::F16 {
-            return Self::of(Tensor::from_f32(gpu, &packed_shape, &arrange(&shape, at))?, shape, site);
+            let packed = arrange(&shape, elem, |_, i| at(i));
+            return Self::of(Tensor::from_f32(gpu, &packed_shape, &packed)?, shape, site);
         }
-        let packed = arrange(&shape, |i| f16::from_f32(at(i)).to_bits());
+        let packed = arrange(&shape, elem, |_, i| f16::from_f32(at(i)).to_bits());
         if let Some(at) = packed.iter().position(|&bits| bits & 0x7c00 == 0x7c00) {
             let found = format!("a value beyond it (packed element {at})");
             return Err(Problem::new(site, "values in f16's range", found).remedy("use --weight-type f32").weights());
@@ -155,13 +180,21 @@ impl PackedWeight {
     }
 
     /// The same with a transformed weight of `class` beside it, made of the same `raw`, which convolutions of stride 1 then use.
+    /// Beside int8 it is f16, made of the values that the int8 stands for, so that both compute the same layer.
     pub fn with_class(self, class: ConvClass, raw: Raw<'_>) -> Result<Self> {
         if class == ConvClass::Direct || matches!(raw, Raw::Planned) {
             return Ok(self);
         }
         let site = self.site.as_deref().unwrap_or("conv");
-        let values: Vec<f32> = (0..self.shape.len()).map(|i| raw.at(i)).collect();
-        let winograd = Winograd::pack(self.tensor.gpu(), self.shape, class, self.tensor.elem(), &values, site)?;
+        let mut values: Vec<f32> = (0..self.shape.len()).map(|i| raw.at(i)).collect();
+        if self.tensor.elem() == Elem::I8 {
+            let columns = Int8::of_columns(self.shape, raw, site)?;
+            for (values, column) in values.chunks_mut(self.shape.column_len().max(1)).zip(columns) {
+                values.iter_mut().for_each(|v| *v = column.value(column.nearest(*v)));
+            }
+        }
+        let elem = ConvClass::transformed_elem(self.tensor.elem());
+        let winograd = Winograd::pack(self.tensor.gpu(), self.shape, class, elem, &values, site)?;
         Ok(Self { winograd: winograd.map(Arc::new), ..self })
     }
 
@@ -181,8 +214,8 @@ impl PackedWeight {
     /// Parts of the weight that fit one binding each: ranges of panels, or of one panel's depth.
     fn windows(&self) -> Result<Vec<(Range<usize>, Range<usize>)>> {
         let capabilities = self.tensor.gpu().capabilities();
-        let row_bytes = self.shape.panel() * self.tensor.elem().size();
-        let (panels, depth) = (self.shape.panels(), self.shape.depth());
+        let [panels, depth, panel] = self.shape.packed(self.tensor.elem());
+        let row_bytes = panel * self.tensor.elem().size();
         let fitting = capabilities.max_binding_bytes as usize / (depth * row_bytes);
         // A panel starts where a binding can: depth is a multiple of 4 and a row at least 64 bytes.
         if fitting >= 1 {
@@ -203,38 +236,31 @@ impl PackedWeight {
     }
 }
 
-/// `[columns, group_channels, ky, kx]` → `[panels, depth, panel]`, zeros where a panel or a tap is padded. On all cores.
-fn arrange<T: Copy + Default + Send + Sync>(shape: &WeightShape, at: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let (panel, depth) = (shape.panel(), shape.depth());
+/// `[columns, group_channels, ky, kx]` → as `elem` is packed, zeros where a panel or a tap is padded; `at(column, i)` is
+/// value `i`, one of that column. On all cores.
+fn arrange<T: Copy + Default + Send + Sync>(
+    shape: &WeightShape,
+    elem: Elem,
+    at: impl Fn(usize, usize) -> T + Sync,
+) -> Vec<T> {
+    let [panels, depth, panel] = shape.packed(elem);
+    // Depths of a column that lie side by side.
+    let run = if elem == Elem::I8 { 4 } else { 1 };
     let taps = shape.kernel[0] * shape.kernel[1];
-    let mut packed = vec![T::default(); shape.panels() * depth * panel];
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let per_thread = shape.panels().div_ceil(threads).max(1);
-    let fill = |first_panel: usize, chunk: &mut [T]| {
-        for (index, out) in chunk.chunks_exact_mut(depth * panel).enumerate() {
-            let (group, in_group) =
-                ((first_panel + index) / shape.panels_per_group(), (first_panel + index) % shape.panels_per_group());
-            let first = in_group * panel;
-            let used = panel.min(shape.group_columns() - first);
-            for j in 0..used {
-                let column = group * shape.group_columns() + first + j;
-                for c in 0..shape.group_channels {
-                    for tap in 0..taps {
-                        out[(tap * shape.tap_depth() + c) * panel + j] =
-                            at((column * shape.group_channels + c) * taps + tap);
-                    }
+    let mut packed = vec![T::default(); panels * depth * panel];
+    on_all_cores(&mut packed, depth * panel, shape.len(), |index, out| {
+        let per_group = shape.panels_per_group(elem);
+        let (group, first) = (index / per_group, index % per_group * panel);
+        let used = panel.min(shape.group_columns() - first);
+        for j in 0..used {
+            let column = group * shape.group_columns() + first + j;
+            for c in 0..shape.group_channels {
+                for tap in 0..taps {
+                    let k = tap * shape.tap_depth() + c;
+                    out[(k / run * panel + j) * run + k % run] =
+                        at(column, (column * shape.group_channels + c) * taps + tap);
                 }
             }
-        }
-    };
-    if packed.len() < 1 << 16 {
-        fill(0, &mut packed);
-        return packed;
-    }
-    std::thread::scope(|scope| {
-        for (index, chunk) in packed.chunks_mut(per_thread * depth * panel).enumerate() {
-            let fill = &fill;
-            scope.spawn(move || fill(index * per_thread, chunk));
         }
     });
     packed
@@ -557,7 +583,8 @@ impl<'a> Gemm<'a> {
     ) -> Result<()> {
         let shape = self.weight.shape;
         let [_, in_height, in_width, channels] = piece.x.dims("conv input")?;
-        let panel = shape.panel();
+        let elem = self.weight.tensor.elem();
+        let panel = shape.panel(elem);
         let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
         let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
         let constants = [
@@ -567,6 +594,7 @@ impl<'a> Gemm<'a> {
             ("STORE", store as u32),
             ("ACTIVATION", epilogue.activation as u32),
             ("UPSAMPLE", u32::from(self.geometry.upsample)),
+            ("INT8", u32::from(self.weight.scale.is_some())),
             ("CARRY", u32::from(carry.is_some())),
             ("BIAS", u32::from(epilogue.bias.is_some())),
             ("ADD", u32::from(epilogue.add.is_some())),
@@ -597,12 +625,13 @@ impl<'a> Gemm<'a> {
             group_channels: shape.group_channels as u32,
             tap_depth: shape.tap_depth() as u32,
             group_columns: shape.group_columns() as u32,
-            panels_per_group: shape.panels_per_group() as u32,
+            panels_per_group: shape.panels_per_group(elem) as u32,
             rows_per_add: self.rows_per_add as u32,
             row_begin: row_begin as u32,
         };
         let mut tensors = vec![&piece.x, &window];
-        tensors.extend([carry, epilogue.bias, epilogue.add, epilogue.residual].into_iter().flatten());
+        let scale = self.weight.scale.as_ref();
+        tensors.extend([scale, carry, epilogue.bias, epilogue.add, epilogue.residual].into_iter().flatten());
         tensors.push(y);
         let columns = (panels.len() * panel).min(shape.columns);
         Call {

@@ -7,6 +7,7 @@ mod composite;
 mod fbank;
 mod gemm;
 mod group_norm;
+mod int8;
 mod layer_norm;
 mod layout;
 mod mask;
@@ -25,6 +26,7 @@ pub use attention::{Attend, Bias, Rows};
 pub use ceiling::{Arithmetic, Chains};
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
+pub use int8::Int8;
 pub use mask::PixelBox;
 pub use resample::{Filter, Region};
 pub use rgb::Rgb8;
@@ -129,6 +131,31 @@ pub(crate) fn reduction_constants(gpu: &Gpu) -> Vec<(&'static str, u32)> {
 
 /// Invocations of a workgroup in kernels without cooperation between them.
 pub(crate) const FLAT: (&str, u32) = ("WORKGROUP", 64);
+
+/// `work(index, part)` for each part of `part_len` of `values`, on all cores where `cost`, the number of values read, is
+/// worth threads.
+pub(crate) fn on_all_cores<T: Send>(
+    values: &mut [T],
+    part_len: usize,
+    cost: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let part_len = part_len.max(1);
+    let run = |first: usize, chunk: &mut [T]| {
+        chunk.chunks_mut(part_len).enumerate().for_each(|(index, part)| work(first + index, part));
+    };
+    if cost < 1 << 16 {
+        return run(0, values);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let per_thread = values.len().div_ceil(part_len).div_ceil(threads);
+    std::thread::scope(|scope| {
+        for (index, chunk) in values.chunks_mut(per_thread * part_len).enumerate() {
+            let run = &run;
+            scope.spawn(move || run(index * per_thread, chunk));
+        }
+    });
+}
 
 /// Ranges of `rows` such that each tensor's part fits one binding and starts where a binding can; each tensor's
 /// leading dimensions count `rows`, or it is left out.

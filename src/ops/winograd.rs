@@ -32,8 +32,10 @@ pub enum ConvClass {
 impl ConvClass {
     /// The class of a layer, stored as `elem`, whose direct weights stay beside the transformed ones.
     ///
-    /// F(4,3) for f16 weights, whose rounding it at most doubles; f32 is there for exactness and stays direct. Devices that are
-    /// not software stay direct. `VISEME_CONV` (direct, f23, f43) overrules both wherever a class is possible.
+    /// F(4,3) for f16 weights, whose rounding it at most doubles, and for 3x3 kernels beside int8 weights in f16, since int8 does
+    /// not survive the transform (a 3x1 kernel would gain no more than int8 itself gives); f32 is there for exactness and
+    /// stays direct. Devices that are not software stay direct. `VISEME_CONV` (direct, f23, f43) overrules both wherever a
+    /// class is possible.
     pub fn of_layer(gpu: &Gpu, shape: WeightShape, elem: Elem) -> Result<Self> {
         let forced = match std::env::var("VISEME_CONV") {
             Err(_) => None,
@@ -46,10 +48,15 @@ impl ConvClass {
                 }
             }),
         };
-        let worthwhile = shape.group_channels >= WORTHWHILE && shape.columns >= WORTHWHILE;
+        let gains = match elem {
+            Elem::F16 => true,
+            Elem::I8 => shape.kernel == [3, 3],
+            _ => false,
+        };
+        let worthwhile = gains && shape.group_channels >= WORTHWHILE && shape.columns >= WORTHWHILE;
         let class = match forced {
             Some(class) => class,
-            None if worthwhile && elem == Elem::F16 && gpu.capabilities().software => Self::F43,
+            None if worthwhile && gpu.capabilities().software => Self::F43,
             None => Self::Direct,
         };
         Ok(if class.suits(shape) { class } else { Self::Direct })
@@ -71,9 +78,16 @@ impl ConvClass {
         Some([side, if kernel[1] == 1 { 1 } else { side }])
     }
 
-    /// Values of the transformed weight for a weight of this shape.
-    pub fn transformed_len(self, shape: WeightShape) -> usize {
-        self.tile(shape.kernel).map_or(0, |[down, across]| down * across * shape.columns * shape.group_channels)
+    /// How the transformed weight beside one of `elem` is stored: rounded to int8, it leaves half of a result wrong.
+    pub(super) fn transformed_elem(elem: Elem) -> Elem {
+        if elem == Elem::I8 { Elem::F16 } else { elem }
+    }
+
+    /// Bytes of the transformed weight beside a weight of this shape stored as `elem`.
+    pub fn transformed_bytes(self, shape: WeightShape, elem: Elem) -> usize {
+        let values =
+            self.tile(shape.kernel).map_or(0, |[down, across]| down * across * shape.columns * shape.group_channels);
+        values * Self::transformed_elem(elem).size()
     }
 
     /// The finite points, as in kernels/common/winograd.wgsl; infinity is the last.

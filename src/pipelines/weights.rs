@@ -202,9 +202,14 @@ impl WeightSet {
             let at = |name: &String| weights.shape(name).map_or(0.0, |shape| shape.iter().product::<usize>() as f64);
             Ok(weights.names().iter().filter(|name| name.starts_with(prefix)).map(at).sum())
         };
-        let mut elements = 0.0;
+        let mut weight_bytes = 0.0;
         for &role in demand.roles.iter().filter(|role| self.has(**role)) {
-            elements += count(role, "")?;
+            // A checkpoint of a stage holds more than its UNet.
+            let unet =
+                if role == Role::KeyfaceWeaker { count(role, "")? } else { count(role, "model.diffusion_model")? };
+            let other = count(role, "")? - unet;
+            let Storage { weights, .. } = demand.storage;
+            weight_bytes += unet * weights.size() as f64 + other * demand.storage.other_weights().size() as f64;
         }
         // Of the published UNet a clip of 14 frames at 64x64 takes 18.4 TFLOP with 1525 M parameters, a decoded and an encoded
         // frame 4.2 TFLOP; the work goes with the parameters and the places (notes: cost at full size).
@@ -216,7 +221,7 @@ impl WeightSet {
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
         let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
         Ok(Estimate {
-            weight_bytes: elements * demand.storage.weights.size() as f64,
+            weight_bytes,
             work_bytes: demand.clips_at_once as f64 * widest * demand.storage.activations.size() as f64,
             flops,
         })
@@ -289,7 +294,7 @@ impl WeightSet {
 
     pub fn encoder(&self, gpu: &Gpu, storage: Storage) -> Result<Encoder> {
         self.of(Role::Vae)?.checked(&["decoder", "post_quant_conv"], storage.strict, |w| {
-            Encoder::load(&Loader::new(gpu, w, storage.vae_weights()))
+            Encoder::load(&Loader::new(gpu, w, storage.other_weights()))
         })
     }
 
@@ -300,7 +305,7 @@ impl WeightSet {
             true => (weights.at("first_stage_model"), ["encoder", "quant_conv"]),
             false => (self.of(Role::Vae)?.clone(), ["encoder", "quant_conv"]),
         };
-        weights.checked(&rest, false, |w| Decoder::load(&Loader::new(gpu, w, storage.vae_weights())))
+        weights.checked(&rest, false, |w| Decoder::load(&Loader::new(gpu, w, storage.other_weights())))
     }
 
     pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {
@@ -310,7 +315,7 @@ impl WeightSet {
     fn speech(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<Hubert> {
         let heads = self.setting(role, "num_attention_heads")?.unwrap_or(hubert::Config::default().heads);
         self.of(role)?.checked(hubert::UNUSED, storage.strict, |w| {
-            Hubert::load(&Loader::new(gpu, w, storage.vae_weights()), hubert::Config { heads })
+            Hubert::load(&Loader::new(gpu, w, storage.other_weights()), hubert::Config { heads })
         })
     }
 
@@ -322,7 +327,7 @@ impl WeightSet {
         let weights = self.of(Role::Beats)?;
         let config = beats::Config::of(weights)?;
         weights.checked(beats::UNUSED, storage.strict, |w| {
-            Beats::load(&Loader::new(gpu, w, storage.vae_weights()), config)
+            Beats::load(&Loader::new(gpu, w, storage.other_weights()), config)
         })
     }
 
@@ -330,7 +335,7 @@ impl WeightSet {
         let default = wavlm::Config::default();
         let max_distance = self.setting(Role::WavLm, "max_distance")?.unwrap_or(default.max_distance);
         self.of(Role::WavLm)?.checked(wavlm::UNUSED, storage.strict, |w| {
-            WavLm::load(&Loader::new(gpu, w, storage.vae_weights()), wavlm::Config { max_distance })
+            WavLm::load(&Loader::new(gpu, w, storage.other_weights()), wavlm::Config { max_distance })
         })
     }
 }
@@ -365,6 +370,7 @@ pub struct Storage {
     pub activations: Elem,
     /// Of the VAE's activations.
     pub coding: Elem,
+    /// Of weights; [`Elem::I8`] takes the matrices of the UNets alone.
     pub weights: Elem,
     /// Tensors in a file that no network reads are an error.
     pub strict: bool,
@@ -377,8 +383,9 @@ impl Default for Storage {
 }
 
 impl Storage {
-    /// Weights of networks whose activations are f32 may stay f16.
-    fn vae_weights(&self) -> Elem {
-        self.weights
+    /// Of networks other than the UNets. Their activations are f32, their weights may stay f16; int8 would save little there
+    /// and show in every frame.
+    fn other_weights(&self) -> Elem {
+        if self.weights == Elem::I8 { Elem::F16 } else { self.weights }
     }
 }

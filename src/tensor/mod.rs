@@ -57,7 +57,7 @@ impl Tensor {
                 let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
                 Self::from_bytes(gpu, shape, elem, bytemuck::cast_slice(&halves))
             }
-            Elem::F32 | Elem::U32 => Self::from_f32(gpu, shape, values),
+            Elem::F32 | Elem::U32 | Elem::I8 => Self::from_f32(gpu, shape, values),
         }
     }
 
@@ -118,6 +118,7 @@ impl Tensor {
             Elem::F32 => bytemuck::pod_collect_to_vec(&bytes),
             Elem::F16 => bytemuck::pod_collect_to_vec::<u8, f16>(&bytes).into_iter().map(f16::to_f32).collect(),
             Elem::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(&bytes).into_iter().map(|v| v as f32).collect(),
+            Elem::I8 => bytes.iter().map(|&byte| f32::from(byte as i8)).collect(),
         })
     }
 

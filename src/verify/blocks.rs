@@ -11,7 +11,7 @@ const SINUSOID_BAR: f64 = 1e-4;
 
 pub fn check(checker: &mut Checker<'_>) -> Result<()> {
     let weights = checker.golden.weights()?;
-    let l = checker.loader(&weights);
+    let l = checker.unet_loader(&weights);
     let (clips, frames) = (checker.setting("batch")?, checker.setting("frames")?);
     let config = Config { head_dim: checker.setting("head_dim")? };
     let flags = |checker: &Checker<'_>, name: &str| -> Result<Vec<bool>> {

@@ -22,6 +22,21 @@ impl Row {
     }
 }
 
+/// How a case's numbers are stored on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    pub activations: Elem,
+    /// [`Elem::I8`] takes the matrices of UNets alone, as in a job, and its results are held to no bar: what the rounding of
+    /// weights does to a result depends on the weights.
+    pub weights: Elem,
+}
+
+impl From<Elem> for Stored {
+    fn from(elem: Elem) -> Self {
+        Self { activations: elem, weights: elem }
+    }
+}
+
 /// Relative L2 bar of one network or loop stored in f16.
 const F16_BAR: f64 = 2e-2;
 
@@ -29,14 +44,16 @@ const F16_BAR: f64 = 2e-2;
 pub struct Checker<'a> {
     pub gpu: &'a Gpu,
     pub golden: &'a Golden,
+    /// Of activations.
     pub elem: Elem,
+    weights: Elem,
     rows: Vec<Row>,
     observe: &'a mut dyn FnMut(&Row),
 }
 
 impl<'a> Checker<'a> {
-    pub fn new(gpu: &'a Gpu, golden: &'a Golden, elem: Elem, observe: &'a mut dyn FnMut(&Row)) -> Self {
-        Self { gpu, golden, elem, rows: Vec::new(), observe }
+    pub fn new(gpu: &'a Gpu, golden: &'a Golden, stored: Stored, observe: &'a mut dyn FnMut(&Row)) -> Self {
+        Self { gpu, golden, elem: stored.activations, weights: stored.weights, rows: Vec::new(), observe }
     }
 
     pub fn into_rows(self) -> Vec<Row> {
@@ -44,7 +61,11 @@ impl<'a> Checker<'a> {
     }
 
     pub fn loader(&self, weights: &Weights) -> Loader {
-        Loader::new(self.gpu, weights, self.elem)
+        self.unet_loader(weights).finer()
+    }
+
+    pub fn unet_loader(&self, weights: &Weights) -> Loader {
+        Loader::new(self.gpu, weights, self.weights)
     }
 
     /// An integer of the config, at a path such as `first_stage.ch`.
@@ -108,7 +129,11 @@ impl<'a> Checker<'a> {
     }
 
     pub fn push(&mut self, name: &str, comparison: Comparison, bar: Option<f64>) {
-        let bar = if self.elem == Elem::F16 { bar.map(|bar| bar.max(F16_BAR)) } else { bar };
+        let bar = match (self.weights, self.elem) {
+            (Elem::I8, _) => None,
+            (_, Elem::F16) | (Elem::F16, _) => bar.map(|bar| bar.max(F16_BAR)),
+            _ => bar,
+        };
         let row = Row { name: name.to_string(), comparison, bar };
         (self.observe)(&row);
         self.rows.push(row);
@@ -134,7 +159,7 @@ impl<'a> Checker<'a> {
         bar: f64,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        let bar = (self.elem == Elem::F32).then_some(bar);
+        let bar = (self.elem == Elem::F32 && self.weights == Elem::F32).then_some(bar);
         for (note, tensor) in trace.into_notes() {
             if !wanted(&note) {
                 continue;

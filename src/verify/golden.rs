@@ -42,6 +42,8 @@ pub enum Data {
 pub struct Comparison {
     /// |got - want| / |want|; |got| where want is zero. NaN when either holds one, so ask `relative_l2 <= bar`.
     pub relative_l2: f64,
+    /// Of the angle between got and want; None where what differs is counted, or one of them is zero.
+    pub cosine: Option<f64>,
     /// The element with the largest difference, the first NaN before any.
     pub worst: Worst,
 }
@@ -276,19 +278,23 @@ pub fn compare(name: &str, got: &[f32], want: &[f32]) -> Result<Comparison> {
         return Err(Problem::new(name, format!("{} values", want.len()), format!("{}", got.len())).shape());
     }
     let (mut error, mut norm, mut largest) = (0f64, 0f64, -1f64);
+    let (mut product, mut got_norm) = (0f64, 0f64);
     let mut worst = Worst { index: 0, got: 0.0, want: 0.0 };
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
         let (got, want) = (f64::from(got), f64::from(want));
         let difference = (got - want).abs();
         error += difference * difference;
         norm += want * want;
+        product += got * want;
+        got_norm += got * got;
         if difference > largest || (difference.is_nan() && !largest.is_nan()) {
             largest = difference;
             worst = Worst { index, got, want };
         }
     }
     let relative_l2 = if norm == 0.0 { error.sqrt() } else { (error / norm).sqrt() };
-    Ok(Comparison { relative_l2, worst })
+    let cosine = Some(product / (norm * got_norm).sqrt()).filter(|cosine| cosine.is_finite());
+    Ok(Comparison { relative_l2, cosine, worst })
 }
 
 /// `values[::s0, ::s1, ..]`; None when the numbers of dimensions or of values do not fit.

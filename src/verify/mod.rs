@@ -11,9 +11,9 @@ mod speech;
 mod unet;
 mod vae;
 
-pub use checker::{Checker, Row};
+pub use checker::{Checker, Row, Stored};
 
-use crate::gpu::{Elem, Gpu};
+use crate::gpu::Gpu;
 use crate::{Problem, Result};
 use golden::Golden;
 use std::path::Path;
@@ -75,16 +75,16 @@ impl Case {
     }
 }
 
-/// Runs the case in the golden file at `path`, activations and weights stored as `elem`; `row` sees each comparison.
+/// Runs the case in the golden file at `path`, activations and weights stored as `stored` says; `row` sees each comparison.
 /// Errors: an unreadable file or an unknown case; rows past their bars are no error here but say so themselves.
-pub fn verify(gpu: &Gpu, path: &Path, elem: Elem, row: &mut dyn FnMut(&Row)) -> Result<Vec<Row>> {
+pub fn verify(gpu: &Gpu, path: &Path, stored: Stored, row: &mut dyn FnMut(&Row)) -> Result<Vec<Row>> {
     let golden = Golden::open(path)?;
     let case = case_of(&golden)?;
     if let Some(rows) = check_on_host(&golden, case)? {
         rows.iter().for_each(row);
         return Ok(rows);
     }
-    let mut checker = Checker::new(gpu, &golden, elem, row);
+    let mut checker = Checker::new(gpu, &golden, stored, row);
     match case {
         Case::UnetKeyframe | Case::UnetInterpolation | Case::KeyfaceUnetKeyframe | Case::KeyfaceUnetInterpolation => {
             unet::check(&mut checker)?

@@ -109,7 +109,7 @@ fn exact(checker: &mut Checker<'_>, name: &str, got: &[f32], want: &[f32]) {
     let wrong: Vec<usize> = (0..got.len().min(want.len())).filter(|&i| got[i] != want[i]).collect();
     let worst = wrong.first().map_or(NONE, |&i| worst(i, got[i], want[i]));
     let differing = (wrong.len() + missing) as f64;
-    checker.push_exact(&format!("{name} (values off)"), Comparison { relative_l2: differing, worst });
+    checker.push_exact(&format!("{name} (values off)"), Comparison { relative_l2: differing, cosine: None, worst });
 }
 
 const NONE: Worst = Worst { index: 0, got: 0.0, want: 0.0 };
@@ -132,7 +132,7 @@ fn share(checker: &mut Checker<'_>, name: &str, got: &[f32], want: &[f32], side:
     }
     let (relative_l2, worst) = largest;
     let name = format!("{name} (share of pixels off)");
-    checker.push(&name, Comparison { relative_l2, worst }, Some(POLYGON_SHARE));
+    checker.push(&name, Comparison { relative_l2, cosine: None, worst }, Some(POLYGON_SHARE));
 }
 
 /// A row of how many wrong pixels do not touch one of the other kind, where none may.
@@ -148,7 +148,8 @@ fn edges(checker: &mut Checker<'_>, name: &str, got: &[f32], want: &[f32], side:
             }
         }
     }
-    let comparison = Comparison { relative_l2: apart.len() as f64, worst: apart.first().copied().unwrap_or(NONE) };
+    let worst = apart.first().copied().unwrap_or(NONE);
+    let comparison = Comparison { relative_l2: apart.len() as f64, cosine: None, worst };
     checker.push_exact(&format!("{name} (pixels off and not at the edge)"), comparison);
 }
 

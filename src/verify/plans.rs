@@ -34,7 +34,7 @@ impl Lists {
             None => name,
         };
         let worst = Worst { index: 0, got: differing, want: 0.0 };
-        Row { name, comparison: Comparison { relative_l2: differing, worst }, bar: Some(0.0) }
+        Row { name, comparison: Comparison { relative_l2: differing, cosine: None, worst }, bar: Some(0.0) }
     }
 }
 

@@ -298,14 +298,14 @@ fn decode(checker: &mut Checker<'_>, latents: &Tensor) -> Result<()> {
     let worst_of = |value: f64| Worst { index: 0, got: value, want: 0.0 };
     checker.push(
         "output.video_u8_subset (share of pixels off)",
-        Comparison { relative_l2: different, worst: worst_of(different) },
+        Comparison { relative_l2: different, cosine: None, worst: worst_of(different) },
         share_bar,
     );
     let level_bar = if checker.elem == Elem::F32 { Some(1.0) } else { None };
     let level = f64::from(worst);
     checker.push(
         "output.video_u8_subset (levels off)",
-        Comparison { relative_l2: level, worst: worst_of(level) },
+        Comparison { relative_l2: level, cosine: None, worst: worst_of(level) },
         level_bar,
     );
     Ok(())

@@ -62,5 +62,5 @@ pub fn load(checker: &Checker<'_>) -> Result<ClipUnet> {
 /// The network of this config at `weights`.
 pub fn load_from(checker: &Checker<'_>, weights: &Weights) -> Result<ClipUnet> {
     let config = Config { head_dim: checker.setting("num_head_channels")? };
-    weights.checked(&[], false, |w| ClipUnet::load(&checker.loader(w), config, checker.elem))
+    weights.checked(&[], false, |w| ClipUnet::load(&checker.unet_loader(w), config, checker.elem))
 }

@@ -13,6 +13,7 @@ use scene::{Scene, Tensors, ended_well, gpu, refused, run, viseme};
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
+use viseme::media::Frame;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 const LAYER: &str = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight";
@@ -26,6 +27,16 @@ fn every_command_explains_itself() {
         assert!(said.stdout.contains("Usage: viseme"), "{command:?}: {}", said.stdout);
         assert!(command.is_empty() || said.stdout.contains("Options:"), "{command:?}");
     }
+    for command in ["lipsync", "animate"] {
+        let help = ended_well(viseme().args([command, "--help"])).stdout;
+        let words: Vec<&str> = help.split_whitespace().collect();
+        for part in ["int8: The UNets' matrices in one byte a weight", "half of f16's memory", "benches/RESULTS.md"] {
+            assert!(words.join(" ").contains(part), "{command}: '{part}' is not explained: {help}");
+        }
+    }
+    let convert = ended_well(viseme().args(["convert", "--help"])).stdout;
+    let words: Vec<&str> = convert.split_whitespace().collect();
+    assert!(words.join(" ").contains("int8 is not stored"), "{convert}");
     let whole = ended_well(viseme().arg("--help")).stdout;
     for code in ["2 usage", "3 bad input", "4 weights", "5 GPU", "6 out of memory", "8 ffmpeg", "130 interrupted"] {
         assert!(whole.contains(code), "exit code '{code}' is not listed");
@@ -54,6 +65,8 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--length", "long")]), 2, &["--length", "long", "shortest"]);
     refused(&mut common(&[("--vram", "lots")]), 2, &["--vram", "lots", "4G"]);
     refused(&mut common(&[("--out", "out.gif")]), 2, &["out.gif", ".mp4"]);
+    refused(&mut common(&[("--weight-type", "int4")]), 2, &["--weight-type", "int4", "f16", "f32", "int8"]);
+    refused(viseme().args(["convert", "a.pt", "b.safetensors", "--weight-type", "int8"]), 2, &["--weight-type"]);
     refused(&mut common(&[("--demo", "")]), 2, &["--demo", "--weights"]);
     if gpu() {
         refused(&mut common(&[("--face", "900,900,50")]), 2, &["--face", "around the face", "900,900,50"]);
@@ -197,6 +210,12 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     let plan: Value = serde_json::from_str(&plan).expect("one line of JSON");
     assert_eq!((&plan["event"], &plan["output_frames"], &plan["windows"]), (&"plan".into(), &30.into(), &3.into()));
     assert!(plan["seconds"].as_f64().is_some_and(|s| s > 0.0) && plan["work_bytes"].as_f64() > Some(0.0), "{plan}");
+    let weights = |kind: &'static str| {
+        let said = ended_well(&mut scene.lipsync(&[("--dry-run", ""), ("--json", ""), ("--weight-type", kind)])).stdout;
+        serde_json::from_str::<Value>(&said).expect("one line of JSON")["weight_bytes"].as_f64().expect("bytes")
+    };
+    let [f32, f16, int8] = [weights("f32"), weights("f16"), weights("int8")];
+    assert!(f32 == 2.0 * f16 && int8 < f16 && int8 > 0.5 * f16, "{f32} {f16} {int8}");
     // The networks that come with viseme are said to be a demo.
     let mut demo = scene.lipsync(&[("--dry-run", ""), ("--json", ""), ("--weights", "")]);
     let said = ended_well(demo.env("HOME", scene.path("")).env("XDG_DATA_HOME", scene.path("")));
@@ -293,6 +312,30 @@ fn numbers_that_are_none_or_too_large_are_named() {
     refused(&mut scene.lipsync(&weights), 5, &["input_blocks.1.0.in_layers.2", "f16's range", "--precision f32"]);
     let f32 = [&weights[..], &[("--precision", "f32"), ("--weight-type", "f32")]].concat();
     ended_well(&mut scene.lipsync(&f32));
+}
+
+/// int8 is rounded to at load from the same files: other pictures than f16's, but not very other ones.
+#[test]
+fn int8_weights_make_nearly_the_same_pictures() {
+    if !gpu() {
+        return;
+    }
+    let scene = Scene::new(4, 0.16);
+    for kind in ["f32", "f16", "int8"] {
+        ended_well(&mut scene.lipsync(&[("--weight-type", kind), ("--out", kind)]));
+    }
+    scene.holds(&["f16", "f32", "int8"]);
+    let [f32, f16, int8] = ["f32", "f16", "int8"].map(|kind| scene.frames(kind));
+    assert!(int8 != f16 && int8.len() == f16.len());
+    let mean = |a: &[Frame], b: &[Frame]| {
+        let pairs = a.iter().zip(b).flat_map(|(a, b)| a.rgb.iter().zip(&b.rgb));
+        let squares: Vec<f64> = pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).collect();
+        squares.iter().sum::<f64>() / squares.len() as f64
+    };
+    let (by_f16, by_int8) = (mean(&f32, &f16), mean(&f32, &int8));
+    println!("mean squared difference from f32: f16 {by_f16:.4}, int8 {by_int8:.4}");
+    // A step of int8 is at least 8 of f16's. Pictures that have nothing in common are some 5000 apart.
+    assert!(by_int8 > by_f16 && by_int8 < 50.0, "{by_f16} {by_int8}");
 }
 
 #[test]
@@ -554,6 +597,8 @@ mod cut_off {
         scene.holds(&["out.viseme", "whole"]);
         let mut other = scene.lipsync(&[("--fps", "5"), ("--seed", "24")]);
         refused(&mut other, 2, &["out.viseme", "--seed changed from 23 to 24", "--work"]);
+        let mut other = scene.lipsync(&[("--fps", "5"), ("--weight-type", "int8")]);
+        refused(&mut other, 2, &["out.viseme", "--weight-type changed from f16 to int8", "--work"]);
 
         // The second run takes what is finished from the disk, and is killed while it writes frames.
         let finished = || {

@@ -1,5 +1,6 @@
 //! Matmul and convolution, in both kernels: gemm_subgroup and gemm_tiled.
 
+use crate::int8::rounded;
 use crate::{Random, bar, check, gpu, portable_gpu, stored};
 use viseme::gpu::{Elem, Gpu};
 use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
@@ -47,6 +48,8 @@ fn cases() -> Vec<Case> {
         Case { x: [1, 200, 1, 1], columns: 16, kernel: [10, 1], stride: 5, ..PLAIN },
         Case { x: [1, 39, 1, 48], columns: 48, kernel: [16, 1], groups: 4, pad: [8, 0, 7, 0], ..PLAIN },
         Case { x: [1, 21, 1, 30], columns: 18, kernel: [4, 1], groups: 3, pad: [2, 0, 1, 0], ..PLAIN },
+        Case { x: [1, 23, 1, 10], columns: 135, kernel: [3, 1], groups: 1, pad: [1, 0, 1, 0], ..PLAIN },
+        Case { x: [1, 19, 1, 14], columns: 140, kernel: [3, 1], groups: 2, pad: [1, 0, 1, 0], ..PLAIN },
     ]
 }
 
@@ -103,8 +106,9 @@ impl Case {
         let name = format!("{:?} * {:?} -> {} {elem:?} {weight_elem:?}", self.x, self.kernel, self.columns);
         let group_channels = self.x[3] / self.groups;
         let x = stored(elem, &random.vec(self.x.iter().product()));
-        let w = stored(weight_elem, &random.vec(self.columns * group_channels * self.kernel[0] * self.kernel[1]));
-        let want = self.reference(&x, &w);
+        let column_len = group_channels * self.kernel[0] * self.kernel[1];
+        let w = random.vec(self.columns * column_len);
+        let want = self.reference(&x, &rounded(weight_elem, &w, column_len));
         let x = Tensor::from_values(gpu, &self.x, elem, &x).unwrap();
         let shape = WeightShape { columns: self.columns, group_channels, kernel: self.kernel, groups: self.groups };
         let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), &name).unwrap();
@@ -120,7 +124,13 @@ fn every_shape_matches_the_reference() {
     for gpu in [gpu(), portable_gpu()].into_iter().flatten() {
         let mut random = Random(2);
         for case in cases() {
-            for (elem, weight_elem) in [(Elem::F32, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16)] {
+            for (elem, weight_elem) in [
+                (Elem::F32, Elem::F32),
+                (Elem::F32, Elem::F16),
+                (Elem::F16, Elem::F16),
+                (Elem::F32, Elem::I8),
+                (Elem::F16, Elem::I8),
+            ] {
                 case.run(gpu, elem, weight_elem, &mut random);
             }
         }
@@ -130,14 +140,24 @@ fn every_shape_matches_the_reference() {
 #[test]
 fn the_epilogue_applies_in_order() {
     for gpu in [gpu(), portable_gpu()].into_iter().flatten() {
-        for (columns, elem) in [(8, Elem::F32), (6, Elem::F16), (6, Elem::F32), (5, Elem::F32), (68, Elem::F16)] {
+        for (columns, elem, weight_elem) in [
+            (8, Elem::F32, Elem::F32),
+            (6, Elem::F16, Elem::F32),
+            (6, Elem::F32, Elem::F32),
+            (5, Elem::F32, Elem::F32),
+            (68, Elem::F16, Elem::F32),
+            (68, Elem::F16, Elem::I8),
+            (6, Elem::F16, Elem::I8),
+            (5, Elem::F32, Elem::I8),
+        ] {
             let (rows, channels) = (12, 20);
             let mut random = Random(3);
             let x = stored(elem, &random.vec(rows * channels));
             let (w, bias) = (random.vec(columns * channels), random.vec(columns));
             let (add, residual) = (stored(elem, &random.vec(3 * columns)), stored(elem, &random.vec(rows * columns)));
             let shape = WeightShape::linear(columns, channels);
-            let weight = PackedWeight::pack(gpu, shape, Elem::F32, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+            let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+            let w = rounded(weight_elem, &w, channels);
             let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
             let bias_t = tensor(&[columns], &bias, Elem::F32);
             let add_t = tensor(&[3, columns], &add, elem);
@@ -156,7 +176,7 @@ fn the_epilogue_applies_in_order() {
                         Activation::Gelu => 0.5 * *v * (1.0 + erf(*v / 2f64.sqrt())),
                     } + f64::from(residual[i]);
                 }
-                check(&format!("{columns} columns {elem:?} {activation:?}"), &y, &want, bar(elem));
+                check(&format!("{columns} columns {elem:?} {weight_elem:?} {activation:?}"), &y, &want, bar(elem));
             }
         }
     }
@@ -200,11 +220,13 @@ fn strips_of_a_line_equal_the_whole_line() {
     let restricted = Gpu::restricted(None, |capabilities| capabilities.max_binding_bytes = 64 << 10);
     let Some(narrow) = crate::there(restricted) else { return };
     narrow.poison_allocations().unwrap();
-    for ([clips, frames, places, channels], columns, elem) in [
-        ([2, 3, 700, 32], 32, Elem::F32),
-        ([1, 1, 900, 24], 20, Elem::F16),
-        ([1, 4, 300, 70], 66, Elem::F32),
-        ([1, 2, 15, 1200], 16, Elem::F32),
+    for ([clips, frames, places, channels], columns, elem, weight_elem) in [
+        ([2, 3, 700, 32], 32, Elem::F32, Elem::F32),
+        ([1, 1, 900, 24], 20, Elem::F16, Elem::F32),
+        ([1, 4, 300, 70], 66, Elem::F32, Elem::F32),
+        ([1, 4, 300, 70], 66, Elem::F32, Elem::I8),
+        ([1, 2, 15, 1200], 16, Elem::F32, Elem::F32),
+        ([1, 2, 15, 1200], 16, Elem::F32, Elem::I8),
     ] {
         let mut random = Random(5);
         let (rows, lines) = (clips * frames * places, clips * frames);
@@ -214,7 +236,7 @@ fn strips_of_a_line_equal_the_whole_line() {
         let run = |gpu: &Gpu| {
             let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
             let shape = WeightShape { columns, group_channels: channels, kernel: [3, 1], groups: 1 };
-            let weight = PackedWeight::pack(gpu, shape, Elem::F32, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+            let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
             let geometry = Geometry { stride: 1, pad: [1, 0], out: [frames, places], upsample: false };
             let (bias, add) = (tensor(&[columns], &bias, Elem::F32), tensor(&[lines, columns], &add, elem));
             let residual = tensor(&[clips, frames, places, columns], &residual, elem);

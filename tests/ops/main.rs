@@ -8,6 +8,7 @@ mod device;
 mod fbank;
 mod gemm;
 mod group_norm;
+mod int8;
 mod layer_norm;
 mod layout;
 mod mask;

@@ -1,6 +1,7 @@
 //! 3x3 and 3x1 convolutions through winograd_input, grouped products and winograd_output, against the direct sum.
 
 use crate::gemm::erf;
+use crate::int8::rounded;
 use crate::{Random, check, gpu, portable_gpu, prepare, stored};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -134,7 +135,8 @@ impl Case {
         let bias = random.vec(self.columns);
         let add = stored(elem, &random.vec(self.add * self.columns));
         let residual = stored(elem, &random.vec(rows * self.columns));
-        let want = self.reference(&x, &w, &bias, &add, &residual);
+        let weights = if weight_elem == Elem::I8 { rounded(Elem::I8, &w, channels * 9) } else { w.clone() };
+        let want = self.reference(&x, &weights, &bias, &add, &residual);
 
         let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
         let bias = self.bias.then(|| tensor(&[self.columns], &bias, Elem::F32));
@@ -191,7 +193,9 @@ fn every_shape_and_epilogue_matches_the_direct_sum() {
         let mut random = Random(5);
         for case in cases() {
             for class in [ConvClass::F23, ConvClass::F43] {
-                for (elem, weight_elem) in [(Elem::F32, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16)] {
+                for (elem, weight_elem) in
+                    [(Elem::F32, Elem::F32), (Elem::F32, Elem::F16), (Elem::F16, Elem::F16), (Elem::F16, Elem::I8)]
+                {
                     case.run(gpu, class, elem, weight_elem, &mut random);
                 }
             }

@@ -200,6 +200,35 @@ fn held_by_a_forward(gpu: &Gpu) -> u64 {
     held
 }
 
+/// Weights of the demo UNet on a device that convolves directly: its matrices take half of f16's memory, and a job announces
+/// what they take.
+#[test]
+fn int8_halves_the_weights() {
+    let Some(gpu) = there(Gpu::restricted(None, |capabilities| capabilities.software = false)) else { return };
+    let set = WeightSet::demo(&[Role::Keyframe, Role::Interpolation]).unwrap();
+    let taken = |weights: Elem| {
+        let before = gpu.memory().current;
+        let storage = Storage { weights, ..Storage::default() };
+        let stage = set.stage(&gpu, Role::Interpolation, storage).unwrap();
+        let held = (gpu.memory().current - before) as f64;
+        drop(stage);
+        let demand = Demand {
+            roles: &[Role::Interpolation],
+            interpolation: Role::Interpolation,
+            clip_evaluations: 1,
+            frames: 1,
+            clips_at_once: 1,
+            storage,
+        };
+        let announced = set.estimate(&demand).unwrap().weight_bytes;
+        println!("{weights:?}: {held} bytes held, {announced} announced");
+        (held, announced)
+    };
+    let (f16, int8) = (taken(Elem::F16), taken(Elem::I8));
+    assert!(int8.0 < 0.62 * f16.0 && int8.0 > 0.5 * f16.0, "{int8:?} after {f16:?}");
+    assert!((int8.1 / int8.0 - 1.0).abs() < 0.25, "announced and held: {int8:?}");
+}
+
 /// At the published size the walk and what a job announces agree.
 #[test]
 fn the_estimate_covers_the_published_network() {
