@@ -1,6 +1,6 @@
 use crate::Result;
 use crate::gpu::{Elem, Gpu};
-use crate::ops::{ConvClass, PackedWeight, Raw, WeightShape};
+use crate::ops::{ConvBudget, ConvClass, PackedWeight, Raw, WeightShape};
 use crate::tensor::Tensor;
 use crate::weights::{HostTensor, Values, Weights};
 
@@ -85,14 +85,10 @@ impl Loader {
         self.pack(&host, shape)?.with_class(class, raw(&host.values))
     }
 
-    /// Whether `len` more values leave a quarter of the budget free once all of this network's weights are here. Without a
-    /// budget the memory of a modest machine is taken for one, so that faster never means too much.
+    /// Whether `len` more values leave a quarter of the budget free once all of this network's weights are here.
     fn has_room(&self, len: usize) -> bool {
-        const MODEST_BYTES: u64 = 8 << 30;
-        let memory = self.gpu.memory();
-        let budget = memory.budget.unwrap_or(MODEST_BYTES);
         let bytes = (len + self.values) as u64 * self.weight_elem.size() as u64;
-        memory.current + bytes <= budget / 4 * 3
+        self.gpu.memory().current + bytes <= ConvBudget::of(&self.gpu).for_weights()
     }
 
     pub fn pack(&self, host: &HostTensor<'_>, shape: WeightShape) -> Result<PackedWeight> {

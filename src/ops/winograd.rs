@@ -4,6 +4,7 @@
 //! The products are one grouped 1x1 convolution: group f of `[tiles, f, channels]` under weight `[f, columns, channels]`.
 
 use super::gemm::{Epilogue, Gemm, Geometry, PackedWeight, WeightShape};
+use super::tuning::Tuning;
 use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
@@ -11,9 +12,6 @@ use crate::{Problem, Result};
 
 pub(super) const INPUT: Kernel = super::kernel!("winograd_input");
 pub(super) const OUTPUT: Kernel = super::kernel!("winograd_output");
-
-/// The most bytes that transformed tiles, and the most that products, take at a time.
-const SCRATCH: usize = 24 << 20;
 
 /// Fewer channels or columns than this leave the transforms dearer than what they save.
 const WORTHWHILE: usize = 32;
@@ -32,26 +30,38 @@ impl ConvClass {
     /// The class of a layer, stored as `elem`, whose direct weights stay beside the transformed ones.
     ///
     /// F(4,3) for f16 weights, whose rounding it at most doubles; f32 is there for exactness and stays direct. Devices that are
-    /// not software stay direct. `VISEME_CONV` (direct, f23, f43) overrules both wherever a class is possible.
+    /// not software stay direct. A class given by [`Gpu::set`], or `VISEME_CONV` (direct, f23, f43), overrules both wherever it is
+    /// possible.
     pub fn of_layer(gpu: &Gpu, shape: WeightShape, elem: Elem) -> Result<Self> {
-        let forced = match std::env::var("VISEME_CONV") {
-            Err(_) => None,
-            Ok(text) => Some(match text.as_str() {
-                "direct" => Self::Direct,
-                "f23" => Self::F23,
-                "f43" => Self::F43,
-                other => {
-                    return Err(Problem::new("VISEME_CONV", "direct, f23 or f43", format!("'{other}'")).usage());
-                }
-            }),
-        };
         let worthwhile = shape.group_channels >= WORTHWHILE && shape.columns >= WORTHWHILE;
-        let class = match forced {
+        let class = match Self::forced(gpu)? {
             Some(class) => class,
-            None if worthwhile && elem == Elem::F16 && gpu.capabilities().software => Self::F43,
+            None if worthwhile => Self::unforced(gpu, elem),
             None => Self::Direct,
         };
         Ok(if class.suits(shape) { class } else { Self::Direct })
+    }
+
+    /// The class of layers stored as `elem` that are large enough and whose weights fit: what a job's identity tells of it.
+    pub fn of_large_layers(gpu: &Gpu, elem: Elem) -> Result<Self> {
+        Ok(Self::forced(gpu)?.unwrap_or_else(|| Self::unforced(gpu, elem)))
+    }
+
+    fn unforced(gpu: &Gpu, elem: Elem) -> Self {
+        if elem == Elem::F16 && gpu.capabilities().software { Self::F43 } else { Self::Direct }
+    }
+
+    fn forced(gpu: &Gpu) -> Result<Option<Self>> {
+        if let Some(class) = gpu.setting::<Self>() {
+            return Ok(Some(*class));
+        }
+        let Ok(text) = std::env::var("VISEME_CONV") else { return Ok(None) };
+        match text.as_str() {
+            "direct" => Ok(Some(Self::Direct)),
+            "f23" => Ok(Some(Self::F23)),
+            "f43" => Ok(Some(Self::F43)),
+            other => Err(Problem::new("VISEME_CONV", "direct, f23 or f43", format!("'{other}'")).usage()),
+        }
     }
 
     /// Whether the class can compute a convolution of this shape at all.
@@ -96,6 +106,25 @@ impl ConvClass {
         rows.push([0.0, 0.0, 1.0]);
         let places = rows.iter().flat_map(|down| rows.iter().map(move |across| (down, across)));
         places.map(|(down, across)| std::array::from_fn(|tap| down[tap / 3] * across[tap % 3])).collect()
+    }
+}
+
+/// The memory, in bytes, within which layers get transformed weights beside their direct ones: three quarters of it at most, so
+/// that the class of a layer, and with it the last bits of a result, depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvBudget(pub u64);
+
+impl ConvBudget {
+    /// What a device was told by [`Gpu::set`], else its memory budget. Without one the memory of a modest machine is taken for
+    /// it, so that faster never means too much.
+    pub fn of(gpu: &Gpu) -> Self {
+        const MODEST: ConvBudget = ConvBudget(8 << 30);
+        gpu.setting().map_or_else(|| gpu.memory().budget.map_or(MODEST, ConvBudget), |told: std::sync::Arc<Self>| *told)
+    }
+
+    /// Bytes that all weights may take.
+    pub fn for_weights(self) -> u64 {
+        self.0 / 4 * 3
     }
 }
 
@@ -214,7 +243,7 @@ impl Winograd {
         // As if in f32: y and residual may differ.
         let output_line = out_width * self.columns() * 4;
         let tile_bytes = 4 * self.row().max(self.products.shape().columns);
-        let tiles_fitting = limit.min(SCRATCH) / tile_bytes;
+        let tiles_fitting = limit.min(Tuning::of(x.gpu()).scratch_bytes()) / tile_bytes;
         let pad = geometry.pad.map(|p| p as i32);
 
         let fitting = (tiles_fitting / (tiles_y * tiles_x))
@@ -272,7 +301,7 @@ impl Winograd {
         let columns = self.columns();
         let [tiles_y, tiles_x] = self.tiles(strip.out);
         let tiles = strip.images * tiles_y * tiles_x;
-        let workgroup = if gpu.capabilities().software { 8 } else { 64 };
+        let workgroup = Tuning::of(gpu).transform_lanes(gpu.capabilities());
         let site = gemm.weight.site();
 
         let v = Tensor::empty(gpu, &[tiles, 1, 1, self.row()], Elem::F32)?;

@@ -8,6 +8,7 @@ use crate::models::unet;
 use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
 use crate::nn::Loader;
+use crate::ops::{ConvBudget, ConvClass, WeightShape};
 use crate::weights::Weights;
 use crate::weights::formula::FormulaSource;
 use crate::{Error, Problem, Result};
@@ -195,17 +196,22 @@ impl WeightSet {
         self.weights.contains_key(&role)
     }
 
-    /// What a job costs, from the shapes of the weights alone.
-    pub fn estimate(&self, demand: &Demand) -> Result<Estimate> {
+    /// What a job costs on `gpu`, from the shapes of the weights alone.
+    pub fn estimate(&self, gpu: &Gpu, demand: &Demand) -> Result<Estimate> {
         let count = |role: Role, prefix: &str| -> Result<f64> {
             let weights = self.of(role)?;
             let at = |name: &String| weights.shape(name).map_or(0.0, |shape| shape.iter().product::<usize>() as f64);
             Ok(weights.names().iter().filter(|name| name.starts_with(prefix)).map(at).sum())
         };
-        let mut elements = 0.0;
+        let (mut elements, mut transformed) = (0.0, 0.0);
         for &role in demand.roles.iter().filter(|role| self.has(**role)) {
             elements += count(role, "")?;
+            transformed += self.transformed(gpu, role, demand.storage.weights)?;
         }
+        let weight_bytes = elements * demand.storage.weights.size() as f64;
+        // Layers are transformed as long as there is room.
+        let room = (ConvBudget::of(gpu).for_weights() as f64 - weight_bytes).max(0.0);
+        let winograd_bytes = room.min(transformed * demand.storage.weights.size() as f64);
         // Of the published UNet a clip of 14 frames at 64x64 takes 18.4 TFLOP with 1525 M parameters, a decoded and an encoded
         // frame 4.2 TFLOP; the work goes with the parameters and the places (notes: cost at full size).
         let stage = count(demand.interpolation, "model.diffusion_model")?;
@@ -216,10 +222,25 @@ impl WeightSet {
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
         let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
         Ok(Estimate {
-            weight_bytes: elements * demand.storage.weights.size() as f64,
+            weight_bytes: weight_bytes + winograd_bytes,
+            winograd_bytes,
             work_bytes: demand.clips_at_once as f64 * widest * demand.storage.activations.size() as f64,
             flops,
         })
+    }
+
+    /// Values of the transformed weights that the 3x3 convolutions of a role's network would have with room for all.
+    fn transformed(&self, gpu: &Gpu, role: Role, elem: Elem) -> Result<f64> {
+        let weights = self.of(role)?;
+        let mut values = 0;
+        for name in weights.names() {
+            if let Some([columns, group_channels, 3, 3]) = weights.shape(&name).as_deref() {
+                let (columns, group_channels) = (*columns, *group_channels);
+                let shape = WeightShape { columns, group_channels, kernel: [3, 3], groups: 1 };
+                values += ConvClass::of_layer(gpu, shape, elem)?.transformed_len(shape);
+            }
+        }
+        Ok(values as f64)
     }
 
     fn of(&self, role: Role) -> Result<&Weights> {
@@ -352,7 +373,10 @@ pub struct Demand {
 /// What a job costs, roughly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
+    /// Of all networks, whose weights are there together; transformed ones included.
     pub weight_bytes: f64,
+    /// Of them those that Winograd's convolutions keep beside the direct ones.
+    pub winograd_bytes: f64,
     /// Activations at the widest point.
     pub work_bytes: f64,
     pub flops: f64,

@@ -21,6 +21,7 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod variants;
 mod winograd;
 
 use device::there;
