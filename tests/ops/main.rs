@@ -22,6 +22,8 @@ mod resample;
 mod rgb;
 mod sampling;
 mod variants;
+#[path = "../common/watched.rs"]
+mod watched;
 mod winograd;
 
 use device::there;

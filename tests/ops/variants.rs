@@ -1,45 +1,20 @@
 //! Variants of one numerics class give the same bits: every kernel and tile of products, every tile of queries, every
 //! workgroup, every size of scratch. Each is seen to have run.
 
+use crate::watched::Watched;
 use crate::{Random, gpu, prepare, stored};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use viseme::gpu::{Capabilities, Elem, Gpu};
 use viseme::ops::{
     Activation, Attend, Bias, ConvClass, Epilogue, Geometry, PackedWeight, ProductKernel, QueryTile, Raw, Rows,
-    Scratch, Tuning, WeightShape, Workgroup,
+    Scratch, Tuning, WeightShape, Workgroup, autotune,
 };
 use viseme::tensor::Tensor;
 
-/// A device of its own, since tables are a device's, with the constants of every kernel that has run.
-struct Watched {
-    gpu: Gpu,
-    ran: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl Watched {
-    fn new(restrict: impl FnOnce(&mut Capabilities)) -> Option<Self> {
-        gpu()?;
-        let gpu = prepare(Gpu::restricted(None, restrict).ok()?);
-        let ran = Arc::new(Mutex::new(BTreeSet::new()));
-        let record = ran.clone();
-        gpu.inspect_variants(Box::new(move |kernel, variant| {
-            crate::portability::check(kernel, variant);
-            record.lock().unwrap().insert(variant.to_string());
-        }));
-        Some(Self { gpu, ran })
-    }
-
-    /// Whether a kernel has run with all of these constants, `NAME=VALUE`.
-    fn saw(&self, kernel: &str, constants: &[String]) -> bool {
-        self.ran.lock().unwrap().iter().any(|variant| {
-            let mut words = variant.split(' ');
-            words.next() == Some(kernel) && {
-                let found: Vec<&str> = words.next().unwrap_or("").split(',').collect();
-                constants.iter().all(|constant| found.contains(&constant.as_str()))
-            }
-        })
-    }
+fn watched(restrict: impl FnOnce(&mut Capabilities)) -> Option<Watched> {
+    gpu()?;
+    Some(Watched::new(prepare(Gpu::restricted(None, restrict).ok()?), crate::portability::check))
 }
 
 fn as_a_gpu(capabilities: &mut Capabilities) {
@@ -101,34 +76,18 @@ impl Product {
     }
 }
 
-fn has_run(watched: &Watched, kernel: ProductKernel) -> bool {
-    match kernel.tile() {
-        None => watched.saw("gemm_subgroup", &[]),
-        Some(tile) => {
-            let constants = [
-                format!("ROWS={}", tile.rows),
-                format!("PANELS={}", tile.panels),
-                format!("EACH_ROWS={}", tile.each_rows),
-                format!("EACH_VECTORS={}", tile.each_vectors),
-                format!("STEP={}", tile.step),
-            ];
-            watched.saw("gemm_tiled", &constants)
-        }
-    }
-}
-
 /// With whole operands, and with bindings so small that panels are cut apart, and depths, whose sums are handed on.
 #[test]
 fn products_have_the_same_bits_in_every_kernel_and_tile() {
     let narrow = |capabilities: &mut Capabilities| capabilities.max_binding_bytes = 24 << 10;
-    let devices = [Watched::new(|_| {}), Watched::new(narrow)];
+    let devices = [watched(|_| {}), watched(narrow)];
     for (watched, products) in devices.into_iter().flatten().zip([products(), products().split_off(2)]) {
         let gpu = &watched.gpu;
         let mut expected: Vec<Vec<u8>> = Vec::new();
         for kernel in ProductKernel::ALL.into_iter().filter(|kernel| kernel.runs_on(gpu.capabilities())) {
             gpu.set(Tuning::default().with_products(kernel));
             let made: Vec<_> = products.iter().map(|product| product.run(gpu)).collect();
-            assert!(has_run(&watched, kernel), "{kernel:?} was not used");
+            assert!(watched.saw_product(kernel), "{kernel:?} was not used");
             if expected.is_empty() {
                 expected = made;
                 continue;
@@ -144,7 +103,7 @@ fn products_have_the_same_bits_in_every_kernel_and_tile() {
 /// The kernels for few lanes, and those for GPUs, of few keys too.
 #[test]
 fn attention_has_the_same_bits_with_every_tile_of_queries() {
-    for watched in [Watched::new(|_| {}), Watched::new(as_a_gpu)].into_iter().flatten() {
+    for watched in [watched(|_| {}), watched(as_a_gpu)].into_iter().flatten() {
         let gpu = &watched.gpu;
         for (queries, keys, heads, head_dim) in [(150, 75, 2, 16), (70, 40, 1, 136), (150, 14, 2, 16)] {
             let width = heads * head_dim;
@@ -164,26 +123,25 @@ fn attention_has_the_same_bits_with_every_tile_of_queries() {
             }
             assert_eq!(seen.len(), 1, "{queries} queries, {keys} keys, {heads} heads of {head_dim}");
         }
-        let has_sizes = |kernel: &str, name: &str, sizes: &[u32]| {
-            sizes.iter().all(|size| watched.saw(kernel, &[format!("{name}={size}")]))
-        };
+        let has_sizes =
+            |kernel: &str, name: &str, sizes: &[usize]| sizes.iter().all(|size| watched.saw_size(kernel, name, *size));
         if watched.saw("attention_subgroup", &[]) {
             assert!(has_sizes("attention_subgroup", "TILES", &[1, 2, 3]));
         } else {
             assert!(has_sizes("attention_few", "WORKGROUP", &[32, 64, 128]));
             let fits = QueryTile::Large.runs_on(viseme::ops::AttentionClass::Wide, gpu.capabilities());
-            let rows: &[u32] = if fits { &[16, 32, 64] } else { &[16, 32] };
-            assert!(has_sizes("attention_tiled", "ROWS", rows), "{:?}", watched.ran);
+            let rows: &[usize] = if fits { &[16, 32, 64] } else { &[16, 32] };
+            assert!(has_sizes("attention_tiled", "ROWS", rows));
         }
     }
 }
 
 #[test]
 fn workgroups_and_scratch_change_no_bit() {
-    let Some(watched) = Watched::new(|_| {}) else { return };
+    let Some(watched) = watched(|_| {}) else { return };
     let gpu = &watched.gpu;
     let mut random = Random(13);
-    let [images, side, channels] = [44, 32, 64];
+    let [images, side, channels] = [40, 32, 64];
     let values = random.vec(channels * channels * 9);
     let shape = WeightShape { columns: channels, group_channels: channels, kernel: [3, 3], groups: 1 };
     let raw = Raw::F32(bytemuck::cast_slice(&values));
@@ -206,7 +164,11 @@ fn workgroups_and_scratch_change_no_bit() {
     for workgroup in Workgroup::ALL.into_iter().filter(|workgroup| workgroup.runs_on(gpu.capabilities())) {
         let table = Tuning { transforms: Some(workgroup), elementwise: Some(workgroup), ..Tuning::default() };
         assert!(run(table).0 == expected, "{workgroup:?}");
-        let lanes = [format!("WORKGROUP={}", format!("{workgroup:?}").trim_start_matches("Lanes"))];
+        let lanes = match workgroup {
+            Workgroup::Lanes8 => 8,
+            Workgroup::Lanes64 => 64,
+            Workgroup::Lanes256 => 256,
+        };
         for kernel in [
             "winograd_input",
             "winograd_output",
@@ -217,7 +179,7 @@ fn workgroups_and_scratch_change_no_bit() {
             "concat_channels",
             "pointwise",
         ] {
-            assert!(watched.saw(kernel, &lanes), "{kernel} with {lanes:?}");
+            assert!(watched.saw_size(kernel, "WORKGROUP", lanes), "{kernel} with {lanes} invocations");
         }
     }
     let mut peaks = Vec::new();
@@ -237,7 +199,7 @@ fn a_variant_that_the_device_lacks_is_its_default() {
         capabilities.max_invocations = 256;
         capabilities.max_workgroup_bytes = 16 << 10;
     };
-    let Some(watched) = Watched::new(small) else { return };
+    let Some(watched) = watched(small) else { return };
     let gpu = &watched.gpu;
     let product =
         Product { x: [70, 1, 1, 16], columns: 66, kernel: [1, 1], groups: 1, elem: Elem::F32, epilogue: false };
@@ -246,7 +208,38 @@ fn a_variant_that_the_device_lacks_is_its_default() {
         assert!(!kernel.runs_on(gpu.capabilities()));
         gpu.set(Tuning::default().with_products(kernel));
         assert!(product.run(gpu) == expected);
-        assert!(!has_run(&watched, kernel));
+        assert!(!watched.saw_product(kernel));
     }
-    assert!(has_run(&watched, ProductKernel::Tile64x64));
+    assert!(watched.saw_product(ProductKernel::Tile64x64));
+}
+
+/// A run measures some operations and keeps its table; the next one goes on from there; a damaged file counts as none.
+#[test]
+fn what_was_measured_is_kept_for_the_adapter_and_driver() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = |budget: Duration| {
+        let gpu = Gpu::new(None).unwrap();
+        gpu.keep_kernels(Some(folder.path()));
+        let mut left = Vec::new();
+        autotune(&gpu, budget, &mut |done, all| left.push(all - done)).unwrap();
+        ((*Tuning::of(&gpu)).clone(), left)
+    };
+    assert_eq!(run(Duration::ZERO), (Tuning::default(), vec![]), "no time, nothing measured");
+    let (first, left) = run(Duration::from_millis(20));
+    assert_ne!(first, Tuning::default());
+    assert_eq!(run(Duration::ZERO), (first.clone(), vec![]), "what was kept needs no time");
+    let (second, left_then) = run(Duration::from_millis(20));
+    assert!(left_then[0] < left[0], "{left:?}, then {left_then:?}");
+    assert!(first.products.iter().all(|(class, kernel)| second.products.get(class) == Some(kernel)));
+
+    let kept = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path().join("tuning.json");
+    let mut bytes = std::fs::read(&kept).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    assert_eq!(run(Duration::ZERO).0, Tuning::default(), "damaged");
+    assert_eq!(run(Duration::from_millis(20)).1[0], left[0], "made anew");
 }
