@@ -4,7 +4,7 @@ use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::nn::Trace;
-use viseme::ops::{ConvBudget, ConvClass, ProductKernel, Region, Rgb8, Tuning};
+use viseme::ops::{ConvBudget, ConvClass, Region, Rgb8, Scratch, Tuning};
 use viseme::pipelines::lipsync::{LipSync, Options, Paste};
 use viseme::pipelines::segments::{Extend, Length, Parity};
 use viseme::pipelines::weights::Storage;
@@ -287,7 +287,7 @@ fn a_run_goes_on_with_the_choices_that_it_began_with() {
     };
     let frames = |results: Vec<Result<Frame>>| results.into_iter().collect::<Result<Vec<Frame>>>().unwrap();
     let (roomy, tight) = (1 << 33, 1 << 10);
-    let table = Tuning::default().with_products(ProductKernel::Tile32x64);
+    let table = Tuning { winograd_scratch: Some(Scratch::Mib8), ..Tuning::default() };
     let whole = frames(start(&device(roomy, Tuning::default()), &Cancel::default(), None));
     let direct = frames(start(&device(tight, Tuning::default()), &Cancel::default(), None));
     assert_ne!(whole, direct, "the class of its convolutions shows in a result");
