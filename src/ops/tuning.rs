@@ -206,9 +206,12 @@ impl QueryTile {
             || (capabilities.max_invocations >= 256 && capabilities.max_workgroup_bytes >= 22 << 10)
     }
 
+    /// What is worth measuring, the default first. attention_subgroup takes its device's compiler seconds a tile, and the largest
+    /// is the fastest by design: the keys it loads serve more queries.
     pub(super) fn candidates(class: AttentionClass, capabilities: &Capabilities) -> Vec<Self> {
         let default = Self::default_for(capabilities);
         let others = Self::ALL.into_iter().filter(|tile| *tile != default && tile.runs_on(class, capabilities));
+        let others = others.filter(|_| !is_narrow_software(capabilities));
         std::iter::once(default).chain(others).collect()
     }
 }
