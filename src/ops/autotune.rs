@@ -29,12 +29,14 @@ struct Kept {
 }
 
 type Run = Box<dyn Fn() -> Result<Tensor>>;
+type Vary = Box<dyn Fn(&Tuning, &Capabilities) -> Vec<Tuning>>;
+type Prepare = Box<dyn Fn(&Gpu) -> Result<Run>>;
 
 /// A class of shapes: its variants, and an operation of such a shape.
 struct Step {
     /// The table with each variant worth measuring, the default first; none where the class is decided.
-    vary: Box<dyn Fn(&Tuning, &Capabilities) -> Vec<Tuning>>,
-    prepare: Box<dyn Fn(&Gpu) -> Result<Run>>,
+    vary: Vary,
+    prepare: Prepare,
 }
 
 /// The table that an earlier run kept for `gpu`'s adapter and driver, completed by measuring for about `budget`, each operation
