@@ -1,14 +1,14 @@
 // attention_few: out = softmax(q k^T * scale + gate * bias) v per batch and head, for few keys (a clip's frames or its
 //   context). Operands: common/attention.wgsl. Online softmax: Milakov and Gimelshein 2018.
 // Dispatch: one invocation per (problem, query), queries innermost so that neighbours read the same keys; workgroup of
-// 64, folded over x and y. Query and output live in registers: DIM of at most 64.
-// Constants: DIM (of a head), GROUPS = DIM4; BIAS, CARRY, VECTOR.
+// WORKGROUP, folded over x and y. Query and output live in registers: DIM of at most 64.
+// Constants: WORKGROUP, DIM (of a head), GROUPS = DIM4; BIAS, CARRY, VECTOR.
 #include attention
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let index = (id.x + id.y * count.x) * 64u + local;
+    let index = (id.x + id.y * count.x) * WORKGROUP + local;
     if index >= params.problems * params.queries { return; }
     let query = index % params.queries;
     let at = starts(index / params.queries);

@@ -1,19 +1,21 @@
 // attention_tiled: out = softmax(q k^T * scale + gate * bias) v per batch and head, scores never stored
 //   (online softmax: Milakov and Gimelshein 2018; tiles: Dao et al. 2022). Operands: common/attention.wgsl.
-// Dispatch: one workgroup of 128 per (problem, tile of 4 ROWS queries), folded over x and y. Needs no subgroups and at
-// most 11 KiB of workgroup memory. Invocation (row, lane) of ROWS x LANES keeps, for queries row + ROWS r, r in 0..4,
+// Dispatch: one workgroup of ROWS x LANES per (problem, tile of 4 ROWS queries), folded over x and y. Needs no subgroups and
+// workgroup memory for 5 vec4 per invocation or more. Invocation (row, lane) keeps, for queries row + ROWS r, r in 0..4,
 // the scores of keys lane + LANES j, j in 0..4, of a block, and groups lane + LANES c, c in 0..COLUMNS, of the output.
-// Constants: DIM (of a head), LANES and ROWS (LANES * ROWS = 128), COLUMNS = DIM4 / LANES rounded up; BIAS, CARRY, VECTOR.
+// Keys come in the same order and blocks whatever ROWS is, so that it changes no bit.
+// Constants: DIM (of a head), LANES, ROWS, COLUMNS = DIM4 / LANES rounded up; BIAS, CARRY, VECTOR.
 #include attention
 
 const CHUNK = 4u;
 const QUERIES = 4u * ROWS;
 const KEYS = 4u * LANES;
+const THREADS = ROWS * LANES;
 // CHUNK groups of four dimensions of q and k, then the block's probabilities [KEYS, ROWS], a query of the four in each component.
-var<workgroup> tile: array<vec4<f32>, max(4u * 128u, (QUERIES + KEYS) * CHUNK)>;
-var<workgroup> partial: array<vec4<f32>, 128>;
+var<workgroup> tile: array<vec4<f32>, max(4u * THREADS, (QUERIES + KEYS) * CHUNK)>;
+var<workgroup> partial: array<vec4<f32>, THREADS>;
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
     let tiles = (params.queries + QUERIES - 1u) / QUERIES;
@@ -53,7 +55,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
 #end
         for (var d = 0u; d < DIM4; d += CHUNK) {
             workgroupBarrier();
-            for (var i = local; i < (QUERIES + KEYS) * CHUNK; i += 128u) {
+            for (var i = local; i < (QUERIES + KEYS) * CHUNK; i += THREADS) {
                 let token = i / CHUNK;
                 let group4 = d + i % CHUNK;
                 var value = vec4<f32>();

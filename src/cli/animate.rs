@@ -1,9 +1,10 @@
 use super::input::Input;
 use super::job::{JobOptions, Made, guidance, numbers, square};
-use super::progress::ProgressBar;
+use super::progress::{Output, ProgressBar};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{AUTO_SCALE, Guidance};
+use viseme::gpu::Gpu;
 use viseme::media::frames::{is_picture, read_picture};
 use viseme::media::probe::Look;
 use viseme::media::{Fps, Frame};
@@ -80,7 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
     common.check_output(&[&options.image])?;
     let portrait = portrait(&options.image, common.ffmpeg.as_deref())?;
     let weights = common.weight_set(Role::ANIMATE, &options.named())?;
-    let gpu = common.device.open()?;
+    let gpu = common.device.open(common.output() != Output::Text)?;
 
     let cancel = common.cancel();
     let bar = ProgressBar::new(common.output());
@@ -99,7 +100,7 @@ pub fn run(options: &Options) -> Result<()> {
         let demand = survey.demand(&job, &weights)?;
         return common.describe(&gpu, &weights, &survey.plan, &demand, (&lines, fields));
     }
-    let identity = options.identity(&weights)?;
+    let identity = options.identity(&weights, &gpu)?;
     let frames = common.run(&gpu, identity, Look::standard(), &bar, |work, observer| {
         animate.resume(work).on_progress(observer).frames()
     })?;
@@ -145,8 +146,8 @@ impl Options {
     }
 
     /// Everything that shows in the latents.
-    fn identity(&self, weights: &WeightSet) -> Result<Identity> {
-        let mut identity = self.job.identity(weights)?;
+    fn identity(&self, weights: &WeightSet, gpu: &Gpu) -> Result<Identity> {
+        let mut identity = self.job.identity(weights, gpu)?;
         identity.insert("image".into(), file_identity(&self.image)?);
         if let Some(path) = &self.emotion_track {
             identity.insert("emotion track".into(), file_identity(path)?);

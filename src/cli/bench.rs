@@ -63,7 +63,7 @@ impl Options {
 
 pub fn run(options: &Options) -> Result<()> {
     check_svg(options.plot.as_deref())?;
-    let gpu = options.device.open()?;
+    let gpu = options.device.open(options.json)?;
     let device = format!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);
     if !options.json {
         say(&device)?;

@@ -11,6 +11,7 @@ use viseme::media::frames::{BackgroundSink, FolderSink};
 use viseme::media::probe::Look;
 use viseme::media::video::{VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
+use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::{Parity, Plan};
 use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
@@ -156,7 +157,7 @@ impl JobOptions {
     }
 
     /// What of these options, the audio and the weights shows in the latents, which is what a work folder keeps.
-    pub fn identity(&self, weights: &WeightSet) -> Result<Identity> {
+    pub fn identity(&self, weights: &WeightSet, gpu: &Gpu) -> Result<Identity> {
         let mut identity = Identity::new();
         identity.insert("audio".into(), file_identity(&self.audio)?);
         for (role, origin) in &weights.origins {
@@ -171,6 +172,7 @@ impl JobOptions {
             ("--upstream-parity", self.upstream_parity.to_string()),
             ("--precision", format!("{:?}, {:?}", storage.activations, storage.coding)),
             ("--weight-type", self.weight_type.to_string()),
+            ("convolutions", format!("{:?}", ConvClass::of_large_layers(gpu, storage.weights)?)),
         ] {
             identity.insert(option.into(), value);
         }
@@ -267,7 +269,7 @@ impl JobOptions {
         demand: &Demand,
         (lines, mut fields): (&[(&str, String)], serde_json::Value),
     ) -> Result<()> {
-        let estimate = weights.estimate(demand)?;
+        let estimate = weights.estimate(gpu, demand)?;
         let rate = super::bench::measured_rate(gpu)?;
         let seconds = estimate.flops / rate;
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
@@ -275,7 +277,7 @@ impl JobOptions {
             let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name,
                 "chunks": chunks, "keyframe_batches": batches, "windows": windows,
                 "inside_frames": plan.output_frames(), "unet_evaluations": demand.clip_evaluations,
-                "weight_bytes": estimate.weight_bytes, "work_bytes": estimate.work_bytes,
+                "weight_bytes": estimate.weight_bytes, "winograd_bytes": estimate.winograd_bytes, "work_bytes": estimate.work_bytes,
                 "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.is_demo});
             for (name, value) in plan.as_object().into_iter().flatten() {
                 fields[name] = value.clone();
@@ -292,9 +294,10 @@ impl JobOptions {
             "plan", demand.clip_evaluations
         ))?;
         say(format_args!(
-            "{:<9} {:.2} GiB of weights, about {:.2} GiB at work",
+            "{:<9} {:.2} GiB of weights ({:.2} GiB of them for Winograd's convolutions), about {:.2} GiB at work",
             "memory",
             gib(estimate.weight_bytes),
+            gib(estimate.winograd_bytes),
             gib(estimate.work_bytes)
         ))?;
         say(format_args!(

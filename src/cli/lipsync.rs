@@ -1,10 +1,11 @@
 use super::input::Input;
 use super::job::{JobOptions, Made, square};
-use super::progress::ProgressBar;
+use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
+use viseme::gpu::Gpu;
 use viseme::media::Fps;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
 use viseme::pipelines::resume::{Identity, file_identity};
@@ -104,7 +105,7 @@ pub fn run(options: &Options) -> Result<()> {
     let landmarks = Landmarks::read(&options.landmarks)?;
     let landmarks = landmarks.for_pictures(&options.landmarks.display().to_string(), input.source()?.size())?;
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
-    let gpu = common.device.open()?;
+    let gpu = common.device.open(common.output() != Output::Text)?;
     let video = || input.source();
 
     let cancel = common.cancel();
@@ -128,7 +129,7 @@ pub fn run(options: &Options) -> Result<()> {
         let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames});
         return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job), (&lines, fields));
     }
-    let identity = options.identity(&weights)?;
+    let identity = options.identity(&weights, &gpu)?;
     let frames = common.run(&gpu, identity, input.look(), &bar, |work, observer| {
         lipsync.resume(work).on_progress(observer).frames()
     })?;
@@ -181,8 +182,8 @@ impl Options {
     }
 
     /// Everything that shows in the latents.
-    fn identity(&self, weights: &WeightSet) -> Result<Identity> {
-        let mut identity = self.job.identity(weights)?;
+    fn identity(&self, weights: &WeightSet, gpu: &Gpu) -> Result<Identity> {
+        let mut identity = self.job.identity(weights, gpu)?;
         identity.insert("video".into(), file_identity(&self.video)?);
         identity.insert("landmarks".into(), file_identity(&self.landmarks)?);
         if let Some(path) = &self.occluder_mask {

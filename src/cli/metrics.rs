@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> Result<()> {
     let pictures = match video {
         None => None,
         Some(input) => {
-            let gpu = options.device.open()?;
+            let gpu = options.device.open(options.json)?;
             let reference = options.reference.as_deref().map(|path| open(path)?.source());
             let lpips = match options.lpips_weights.is_empty() {
                 true => None,

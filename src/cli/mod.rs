@@ -16,7 +16,9 @@ use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use viseme::gpu::{Elem, Gpu, ProfileRow, parse_size};
+use viseme::ops::autotune;
 use viseme::{Error, Problem, Result};
 
 /// Talking-face generation on any GPU: hand-written WGSL kernels, no Python, no CUDA.
@@ -58,16 +60,34 @@ struct DeviceOptions {
     /// Neither use nor keep compiled kernels [kept in: VISEME_CACHE, else the user's cache folder]
     #[arg(long, help_heading = "Device")]
     no_cache: bool,
+    /// The built-in choice among kernels that give the same bits, not what is fastest here (measured once per driver and kept
+    /// with the compiled kernels, a moment at each start until it is done)
+    #[arg(long, help_heading = "Device")]
+    no_autotune: bool,
 }
 
+/// What measuring kernels may take of a start, about.
+const AUTOTUNE_BUDGET: Duration = Duration::from_secs(2);
+
 impl DeviceOptions {
-    fn open(&self) -> Result<Gpu> {
+    /// The device, its kernels tuned where there is a place to keep what is measured; `quiet` leaves that unsaid.
+    fn open(&self, quiet: bool) -> Result<Gpu> {
         let gpu = Gpu::new(self.adapter.as_deref())?;
-        gpu.set_budget(self.vram);
         if !self.no_cache {
             let user = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.cache_dir().to_path_buf());
             gpu.keep_kernels(user.filter(|_| std::env::var_os("VISEME_CACHE").is_none()).as_deref());
         }
+        if !self.no_autotune && gpu.keeps_files() {
+            autotune(&gpu, AUTOTUNE_BUDGET, &mut |done, left| {
+                if done == 0 && !quiet {
+                    let name = &gpu.capabilities().name;
+                    note(format_args!(
+                        "viseme: measuring which kernels are fastest on {name}, {left} operations to go"
+                    ));
+                }
+            })?;
+        }
+        gpu.set_budget(self.vram);
         Ok(gpu)
     }
 }

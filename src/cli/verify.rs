@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> viseme::Result<()> {
-    let gpu = options.device.open()?;
+    let gpu = options.device.open(options.json || options.quiet)?;
     if !options.json && !options.quiet {
         say(format_args!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver))?;
     }

@@ -54,27 +54,44 @@ impl Cache {
         files.extend(self.pipelines.as_ref().and_then(|cache| cache.get_data()).map(|data| ("pipelines".into(), data)));
         files.extend(job.map(|(job, variants)| (format!("{job}.variants"), variants.into_bytes())));
         for (name, data) in files {
-            if let Err(error) = self.write(&name, &data) {
-                let file = self.folder.join(name);
-                tracing::warn!("{}: compiled kernels are not kept for the next run: {error}", file.display());
+            if !self.keep(&name, &data) {
                 return;
             }
         }
     }
 
-    /// The first lines of a file with this content.
-    fn head(&self, data: &[u8]) -> String {
-        format!("viseme cache 1\n{}\n{:016x}\n", self.key, checksum(data))
+    /// Writes a file; a warning and false where that fails.
+    pub fn keep(&self, name: &str, data: &[u8]) -> bool {
+        let written = self.write(name, data);
+        if let Err(error) = &written {
+            let file = self.folder.join(name);
+            tracing::warn!("{}: what the next run needs is not kept: {error}", file.display());
+        }
+        written.is_ok()
     }
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
+    /// The first lines of every file of this adapter and driver.
+    fn origin(&self) -> String {
+        format!("viseme cache 1\n{}\n", self.key)
+    }
+
+    /// The first lines of a file with this content.
+    fn head(&self, data: &[u8]) -> String {
+        format!("{}{:016x}\n", self.origin(), checksum(data))
+    }
+
+    /// The content of a file; None where there is none, where it is another driver's or, with a warning, damaged.
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         let mut bytes = fs::read(self.folder.join(name)).ok()?;
         let data = bytes.split_off(self.head(&[]).len().min(bytes.len()));
-        let is_ours = bytes == self.head(&data).as_bytes();
-        if !is_ours {
-            tracing::info!("{}: of another driver or damaged, not used", self.folder.join(name).display());
+        let is_whole = bytes == self.head(&data).as_bytes();
+        let file = self.folder.join(name);
+        match (is_whole, bytes.starts_with(self.origin().as_bytes())) {
+            (true, _) => return Some(data),
+            (false, true) => tracing::warn!("{}: damaged, and made anew", file.display()),
+            (false, false) => tracing::info!("{}: of another driver or damaged, and made anew", file.display()),
         }
-        is_ours.then_some(data)
+        None
     }
 
     fn write(&self, name: &str, data: &[u8]) -> std::io::Result<()> {

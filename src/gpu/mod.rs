@@ -17,8 +17,10 @@ use cache::Cache;
 use kernel::{Pipelines, Preparation};
 use memory::Pool;
 use recorder::{BatchLimit, Bound, Dispatch, Recorder};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A handle to one device with its memory, its kernels and the open recording. Cheap to clone, `Send + Sync`.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ struct Inner {
     faults: Arc<Mutex<Faults>>,
     /// NaN in every element type; copied over each new allocation once tests ask for it.
     poison: std::sync::OnceLock<Buffer>,
+    /// What layers above decided for this device, one value of a type.
+    settings: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// A job whose variants are kept for its next run.
@@ -157,6 +161,7 @@ impl Gpu {
             recorder: Mutex::new(recorder),
             faults,
             poison: std::sync::OnceLock::new(),
+            settings: RwLock::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -180,6 +185,36 @@ impl Gpu {
             let threads = self.inner.pipelines.prepare(kernels, &listed);
             *prepared = Some(Prepared { job, listed, threads });
         }
+    }
+
+    /// What a run on this adapter and driver kept as `name` in the folder of [`Gpu::keep_kernels`].
+    pub fn kept_file(&self, name: &str) -> Option<Vec<u8>> {
+        self.inner.pipelines.cache.get().and_then(|cache| cache.read(name))
+    }
+
+    /// Keeps `data` as `name` for later runs on this adapter and driver. That it cannot be written is a warning; without a folder
+    /// nothing is kept.
+    pub fn keep_file(&self, name: &str, data: &[u8]) {
+        if let Some(cache) = self.inner.pipelines.cache.get() {
+            cache.keep(name, data);
+        }
+    }
+
+    /// Whether there is a folder for what later runs need.
+    pub fn keeps_files(&self) -> bool {
+        self.inner.pipelines.cache.get().is_some()
+    }
+
+    /// The value of type `T` that a layer above decided for this device.
+    pub fn setting<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let settings = self.inner.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.get(&TypeId::of::<T>()).cloned().and_then(|value| value.downcast().ok())
+    }
+
+    /// Decides it, for every handle to this device and for operations from now on.
+    pub fn set<T: Send + Sync + 'static>(&self, value: T) {
+        let mut settings = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
+        settings.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
     /// What each adapter of this machine reports, best first.

@@ -1,6 +1,6 @@
 use crate::Result;
 use crate::gpu::{Elem, Gpu};
-use crate::ops::{ConvClass, PackedWeight, Raw, WeightShape};
+use crate::ops::{ConvBudget, ConvClass, PackedWeight, Raw, WeightShape};
 use crate::tensor::Tensor;
 use crate::weights::{HostTensor, Values, Weights};
 use std::collections::BTreeSet;
@@ -130,27 +130,24 @@ fn stored(shape: WeightShape, weight_elem: Elem) -> Elem {
 }
 
 /// Names of the convolutions in `weights` whose transformed weights leave a quarter of the budget free beside all of the
-/// network: those of few channels first, which see the most pixels and so save the most time a byte. Without a budget the
-/// memory of a modest machine is taken for one, so that faster never means too much.
+/// network: those of few channels first, which see the most pixels and so save the most time a byte.
 fn roomy(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> BTreeSet<String> {
-    const MODEST_BYTES: u64 = 8 << 30;
-    let memory = gpu.memory();
     let own = (weights.total_values() * weight_elem.size()) as u64;
-    let mut room = memory.budget.unwrap_or(MODEST_BYTES) / 4 * 3;
-    room = room.saturating_sub(memory.current + own);
+    let mut room = ConvBudget::of(gpu).for_weights();
+    room = room.saturating_sub(gpu.memory().current + own);
 
     let mut convolutions: Vec<(usize, String, u64)> = Vec::new();
     for (name, shape) in weights.shapes() {
-        let (&[columns, group_channels, height, width] | &[columns, group_channels, height, width, 1]) = &shape[..]
-        else {
-            continue;
-        };
-        let shape = WeightShape { columns, group_channels, kernel: [height, width], groups: 1 };
+        let Some(shape) = WeightShape::conv(&shape) else { continue };
         // Loading reports what is wrong with the class.
         let elem = stored(shape, weight_elem);
         let class = ConvClass::of_layer(gpu, shape, elem).unwrap_or(ConvClass::Direct);
         if class != ConvClass::Direct {
-            convolutions.push((columns * group_channels, name, class.transformed_bytes(shape, elem) as u64));
+            convolutions.push((
+                shape.columns * shape.group_channels,
+                name,
+                class.transformed_bytes(shape, elem) as u64,
+            ));
         }
     }
     convolutions.sort();

@@ -1,6 +1,7 @@
 //! Attention over rows of channels-last tensors, read where they lie: nothing is transposed, repeated or gathered.
 
 use super::Call;
+use super::tuning::{AttentionClass, Tuning, is_narrow_software};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -382,21 +383,24 @@ struct Plan {
 
 /// The kernel for `problems` heads of `dim`, its workgroups and its sizes.
 fn plan(gpu: &Gpu, dim: usize, problems: usize, queries: usize, keys: usize) -> Plan {
-    let capabilities = gpu.capabilities();
     let dim4 = dim.div_ceil(4);
-    if capabilities.software && capabilities.subgroup_size == Some(8) {
+    let class = AttentionClass::of(dim, keys);
+    let tile = Tuning::of(gpu).queries(class, gpu.capabilities());
+    if is_narrow_software(gpu.capabilities()) {
         let wide = dim4 > 32;
-        let tiles = queries.div_ceil(8).min(if wide { 2 } else { 3 });
+        let tiles = queries.div_ceil(8).min(if wide { 2 } else { 3 }).min(tile.of([1, 2, 3]));
         let parts = keys.div_ceil(8).next_power_of_two().min(if wide { 4 } else { 8 });
         let groups = dim4.div_ceil(8).min(2);
         let chunks = dim4.div_ceil(8 * groups);
         let constants = vec![("TILES", tiles), ("PARTS", parts), ("GROUPS", groups), ("CHUNKS", chunks)];
         Plan { kernel: &SUBGROUP, groups: problems * queries.div_ceil(8 * tiles), constants }
-    } else if keys <= 32 && dim4 <= 16 {
-        Plan { kernel: &FEW, groups: (problems * queries).div_ceil(64), constants: vec![("GROUPS", dim4)] }
+    } else if class == AttentionClass::Few {
+        let workgroup = tile.of([32, 64, 128]);
+        let constants = vec![("WORKGROUP", workgroup), ("GROUPS", dim4)];
+        Plan { kernel: &FEW, groups: (problems * queries).div_ceil(workgroup), constants }
     } else {
         let lanes = (dim4 / 2).next_power_of_two().clamp(4, 32);
-        let rows = 128 / lanes;
+        let rows = tile.of([64, 128, 256]) / lanes;
         let constants = vec![("LANES", lanes), ("ROWS", rows), ("COLUMNS", dim4.div_ceil(lanes))];
         Plan { kernel: &TILED, groups: problems * queries.div_ceil(4 * rows), constants }
     }

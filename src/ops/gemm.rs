@@ -4,6 +4,7 @@
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
 use super::int8::Int8;
+use super::tuning::{ProductClass, Tile, Tuning};
 use super::winograd::{ConvClass, Winograd};
 use super::{Call, on_all_cores, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
@@ -16,14 +17,11 @@ use std::sync::Arc;
 pub(super) const SUBGROUP: Kernel = super::kernel!("gemm_subgroup");
 pub(super) const TILED: Kernel = super::kernel!("gemm_tiled");
 
-/// The kernel of this device with the rows of its tile.
-fn kernel(gpu: &Gpu) -> (&'static Kernel, usize) {
-    let capabilities = gpu.capabilities();
-    if capabilities.software && capabilities.subgroup_size == Some(8) { (&SUBGROUP, 16) } else { (&TILED, 64) }
-}
-
 /// Workgroups along one axis; WebGPU's limit everywhere.
 const MAX_GROUPS: usize = 65535;
+
+/// Rows of gemm_subgroup's tile, the least of all kernels.
+const LEAST_ROWS: usize = 16;
 
 /// Values of a weight as they lie in a file, little endian, of any alignment.
 #[derive(Clone, Copy)]
@@ -48,6 +46,16 @@ impl WeightShape {
     /// Of a linear layer `[columns, channels]`.
     pub fn linear(columns: usize, channels: usize) -> Self {
         Self { columns, group_channels: channels, kernel: [1, 1], groups: 1 }
+    }
+
+    /// Of a convolution published as `[columns, channels, height, width]`, or `[.., 1]` of a temporal one; None for another shape.
+    pub fn conv(published: &[usize]) -> Option<Self> {
+        match *published {
+            [columns, group_channels, height, width] | [columns, group_channels, height, width, 1] => {
+                Some(Self { columns, group_channels, kernel: [height, width], groups: 1 })
+            }
+            _ => None,
+        }
     }
 
     fn group_columns(&self) -> usize {
@@ -343,8 +351,6 @@ pub(super) struct Gemm<'a> {
     pub(super) geometry: Geometry,
     pub(super) epilogue: Epilogue<'a>,
     pub(super) rows_per_add: usize,
-    kernel: &'static Kernel,
-    tile_rows: usize,
 }
 
 /// `x` `[images, height, width, channels]` under `weight` → `[images, out height, out width, columns]` of type `elem`.
@@ -385,9 +391,8 @@ pub(super) fn gemm(
     if line > limit && shape.kernel[1] == 1 && geometry.stride == 1 && geometry.pad[1] == 0 && !geometry.upsample {
         return in_strips(x, weight, geometry, epilogue, elem);
     }
-    let (kernel, tile_rows) = kernel(x.gpu());
     let y = Tensor::empty(x.gpu(), &out_shape, elem)?;
-    let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1), kernel, tile_rows };
+    let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1) };
     if let Some(winograd) = weight.winograd.as_deref().filter(|w| w.pays(&geometry))
         && winograd.record(&gemm, x, &y)?
     {
@@ -441,11 +446,10 @@ impl<'a> Gemm<'a> {
     /// The bare products in f32, `[rows, columns]`, of `x` `[rows, 1, 1, at least as many channels as the groups read]`.
     pub(super) fn products(x: &Tensor, weight: &'a PackedWeight) -> Result<Tensor> {
         let [rows, ..] = x.dims::<4>("products")?;
-        let (kernel, tile_rows) = kernel(x.gpu());
         let geometry = Geometry { stride: 1, pad: [0, 0], out: [1, 1], upsample: false };
         let y = Tensor::empty(x.gpu(), &[rows, weight.shape.columns], Elem::F32)?;
         let epilogue = Epilogue::default();
-        Gemm { weight, geometry, epilogue, rows_per_add: rows.max(1), kernel, tile_rows }.split(x, &y)?;
+        Gemm { weight, geometry, epilogue, rows_per_add: rows.max(1) }.split(x, &y)?;
         Ok(y)
     }
 
@@ -459,7 +463,7 @@ impl<'a> Gemm<'a> {
         let input_line = width * channels * x.elem().size();
         // f32, since sums that are handed on are.
         let output_line = (out_width * columns * 4).max(1);
-        let most_lines = (limit / output_line).min(MAX_GROUPS * self.tile_rows / out_width.max(1));
+        let most_lines = (limit / output_line).min(MAX_GROUPS * LEAST_ROWS / out_width.max(1));
         let pad = self.geometry.pad.map(|p| p as i32);
         let kernel_height = self.weight.shape.kernel[0];
         let image = |first: usize, count: usize| -> Result<Piece> {
@@ -587,9 +591,9 @@ impl<'a> Gemm<'a> {
         let panel = shape.panel(elem);
         let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
         let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
+        let plan = self.plan(y.gpu(), rows, panels);
         let constants = [
             ("PANEL", panel as u32),
-            ("VECTORS", panel as u32 / 32),
             ("VECTOR", u32::from(vector)),
             ("STORE", store as u32),
             ("ACTIVATION", epilogue.activation as u32),
@@ -599,8 +603,8 @@ impl<'a> Gemm<'a> {
             ("BIAS", u32::from(epilogue.bias.is_some())),
             ("ADD", u32::from(epilogue.add.is_some())),
             ("RESIDUAL", u32::from(epilogue.residual.is_some())),
-        ]
-        .map(|(name, value): (&'static str, u32)| (name, value));
+        ];
+        let constants: Vec<_> = constants.into_iter().chain(plan.constants).collect();
         let start = (panels.start * shape.depth() + depth.start) * panel;
         let len = ((panels.len() - 1) * shape.depth() + depth.len()) * panel;
         let window = self.weight.tensor.view(start, &[len]).ok_or_else(|| {
@@ -635,7 +639,7 @@ impl<'a> Gemm<'a> {
         tensors.push(y);
         let columns = (panels.len() * panel).min(shape.columns);
         Call {
-            kernel: self.kernel,
+            kernel: plan.kernel,
             constants: &constants,
             params,
             tensors: &tensors,
@@ -643,8 +647,55 @@ impl<'a> Gemm<'a> {
             flops: 2.0 * rows as f64 * columns as f64 * depth.len() as f64,
             site: self.weight.site.clone(),
         }
-        .record_grid([rows.div_ceil(self.tile_rows) as u32, panels.len() as u32, 1])
+        .record_grid(plan.groups)
     }
+
+    /// The kernel for `rows` rows under `panels`, as it is tuned.
+    fn plan(&self, gpu: &Gpu, rows: usize, panels: &Range<usize>) -> Plan {
+        let (shape, elem) = (self.weight.shape, self.weight.tensor.elem());
+        let taps = shape.kernel[0] * shape.kernel[1];
+        let class = ProductClass::of(rows, panels.len(), shape.panel(elem), taps);
+        let kernel = Tuning::of(gpu).product(class, gpu.capabilities());
+        let vectors = shape.panel(elem) as u32 / 32;
+        let Some(tile) = kernel.tile() else {
+            let groups = [rows.div_ceil(LEAST_ROWS) as u32, panels.len() as u32, 1];
+            return Plan { kernel: &SUBGROUP, constants: vec![("VECTORS", vectors)], groups };
+        };
+        let of_group = shape.panels_per_group(elem);
+        let begin = panels.start % of_group;
+        let is_whole = begin == 0 && panels.len().is_multiple_of(of_group);
+        // Part of one group: no tile may reach past it into panels that are not bound.
+        let ends = begin + panels.len() == of_group;
+        let is_inside = begin + panels.len() < of_group && panels.len().is_multiple_of(2);
+        // A tile two panels wide gains nothing where a group has but one.
+        let fits = of_group > 1 && (is_whole || ends || is_inside);
+        let wide = tile.panels == 2 && fits;
+        let tile = match wide || tile.panels == 1 {
+            true => tile,
+            false => Tile { panels: 1, ..tile },
+        };
+        let constants = vec![
+            ("ROWS", tile.rows),
+            ("PANELS", tile.panels),
+            ("EACH_ROWS", tile.each_rows),
+            ("EACH_VECTORS", tile.each_vectors),
+            ("STEP", tile.step),
+        ];
+        let per_group = tile.panels as usize;
+        let blocks = if is_whole {
+            panels.len() / of_group * of_group.div_ceil(per_group)
+        } else {
+            panels.len().div_ceil(per_group)
+        };
+        Plan { kernel: &TILED, constants, groups: [rows.div_ceil(tile.rows as usize) as u32, blocks as u32, 1] }
+    }
+}
+
+/// A kernel and how it is started.
+struct Plan {
+    kernel: &'static Kernel,
+    constants: Vec<(&'static str, u32)>,
+    groups: [u32; 3],
 }
 
 /// Windows of the same panels together.

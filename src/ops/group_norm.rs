@@ -1,4 +1,4 @@
-use super::{Activation, Call, FLAT, piece, reduction_constants, row_ranges};
+use super::{Activation, Call, FLAT, piece, reduction_constants, row_ranges, streaming};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -79,11 +79,12 @@ impl Tensor {
         let positions = self.len() / samples / channels;
         let statistics = self.statistics(samples, positions, groups, weight, eps)?;
         let y = self.empty_like()?;
+        let workgroup = streaming(self.gpu());
         let record = |x: &Tensor, y: &Tensor, first: usize, rows: usize| {
             let part = if rows == 0 { 4 } else { 4 * rows };
             Call {
                 kernel: &APPLY,
-                constants: &[FLAT, ("ROWS", rows as u32), ("ACTIVATION", activation as u32)],
+                constants: &[workgroup, ("ROWS", rows as u32), ("ACTIVATION", activation as u32)],
                 params: ApplyParams {
                     count: y.len() as u32,
                     first: first as u32,
@@ -91,7 +92,7 @@ impl Tensor {
                     channels: channels as u32,
                 },
                 tensors: &[x, &statistics, bias, y],
-                groups: y.len().div_ceil(part).div_ceil(FLAT.1 as usize),
+                groups: y.len().div_ceil(part).div_ceil(workgroup.1 as usize),
                 flops: 8.0 * y.len() as f64,
                 site: None,
             }
@@ -123,7 +124,8 @@ impl Tensor {
         let blocks = positions.div_ceil(block);
         let partial = Tensor::empty(self.gpu(), &[samples, blocks, 2, channels], Elem::F32)?;
         let vector = channels.is_multiple_of(4);
-        let constants = [FLAT, ("VECTOR", u32::from(vector))];
+        let workgroup = streaming(self.gpu());
+        let constants = [workgroup, ("VECTOR", u32::from(vector))];
         let record = |x: &Tensor, partial: &Tensor, samples: usize, positions: usize, blocks: usize| {
             let invocations = samples * blocks * if vector { channels / 4 } else { channels };
             Call {
@@ -137,7 +139,7 @@ impl Tensor {
                     blocks: blocks as u32,
                 },
                 tensors: &[x, partial],
-                groups: invocations.div_ceil(FLAT.1 as usize),
+                groups: invocations.div_ceil(workgroup.1 as usize),
                 flops: 6.0 * x.len() as f64,
                 site: None,
             }

@@ -1,6 +1,6 @@
 //! Joining, cutting and repeating.
 
-use super::{Call, FLAT, piece, row_ranges};
+use super::{Call, piece, row_ranges, streaming};
 use crate::gpu::Kernel;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -35,14 +35,15 @@ impl Tensor {
         }
         let y = Tensor::empty(self.gpu(), &shape, self.elem())?;
         let vector = u32::from(a.is_multiple_of(4) && b.is_multiple_of(4));
+        let workgroup = streaming(self.gpu());
         for range in row_ranges("concat_channels", rows, &[self, other, &y])? {
             let y_part = y.rows(rows, &range)?;
             Call {
                 kernel: &CONCAT,
-                constants: &[FLAT, ("VECTOR", vector)],
+                constants: &[workgroup, ("VECTOR", vector)],
                 params: [y_part.len() as u32, a as u32, b as u32],
                 tensors: &[&self.rows(rows, &range)?, &other.rows(rows, &range)?, &y_part],
-                groups: y_part.len().div_ceil(4 * FLAT.1 as usize),
+                groups: y_part.len().div_ceil(4 * workgroup.1 as usize),
                 flops: 0.0,
                 site: None,
             }
@@ -143,14 +144,15 @@ impl Tensor {
         let rows = self.len() / channels.max(1);
         let y = Tensor::empty(self.gpu(), &[rows * times, len], self.elem())?;
         let vector = [channels, start, len].iter().all(|n| n.is_multiple_of(4));
+        let workgroup = streaming(self.gpu());
         for range in row_ranges("slice_rows", rows, &[self, &y])? {
             let y_part = y.rows(rows, &range)?;
             Call {
                 kernel: &SLICE,
-                constants: &[FLAT, ("VECTOR", u32::from(vector))],
+                constants: &[workgroup, ("VECTOR", u32::from(vector))],
                 params: [y_part.len(), channels, start, len, times].map(|v| v as u32),
                 tensors: &[&self.rows(rows, &range)?, &y_part],
-                groups: y_part.len().div_ceil(4 * FLAT.1 as usize),
+                groups: y_part.len().div_ceil(4 * workgroup.1 as usize),
                 flops: 0.0,
                 site: None,
             }

@@ -2,6 +2,7 @@
 //! splits what does not fit one binding, and records its dispatches.
 
 mod attention;
+mod autotune;
 mod ceiling;
 mod composite;
 mod fbank;
@@ -20,9 +21,11 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod tuning;
 mod winograd;
 
 pub use attention::{Attend, Bias, Rows};
+pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
@@ -31,7 +34,8 @@ pub use mask::PixelBox;
 pub use resample::{Filter, Region};
 pub use rgb::Rgb8;
 pub use sampling::Inpaint;
-pub use winograd::ConvClass;
+pub use tuning::{AttentionClass, ProductClass, ProductKernel, QueryTile, Scratch, Tile, Tuning, Workgroup};
+pub use winograd::{ConvBudget, ConvClass};
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};
 use crate::tensor::Tensor;
@@ -155,6 +159,11 @@ pub(crate) fn on_all_cores<T: Send>(
             scope.spawn(move || run(index * per_thread, chunk));
         }
     });
+}
+
+/// The same in those that stream the networks' activations: tuned.
+pub(crate) fn streaming(gpu: &Gpu) -> (&'static str, u32) {
+    ("WORKGROUP", Tuning::of(gpu).elementwise_lanes(gpu.capabilities()))
 }
 
 /// Ranges of `rows` such that each tensor's part fits one binding and starts where a binding can; each tensor's

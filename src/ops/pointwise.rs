@@ -1,6 +1,6 @@
 //! One value in, one value out; and GEGLU, two in.
 
-use super::{Call, FLAT, quad_ranges, row_ranges};
+use super::{Call, quad_ranges, row_ranges, streaming};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -127,8 +127,9 @@ impl Tensor {
 
     fn pointwise(&self, op: Op, operands: Operands<'_>, elem: Elem) -> Result<Tensor> {
         let y = Tensor::empty(self.gpu(), self.shape(), elem)?;
+        let workgroup = streaming(self.gpu());
         let constants = [
-            FLAT,
+            workgroup,
             ("OP", op as u32),
             ("OTHER", u32::from(operands.other.is_some())),
             ("TABLE", u32::from(operands.table.is_some())),
@@ -155,7 +156,7 @@ impl Tensor {
                     b: operands.b,
                 },
                 tensors: &tensors,
-                groups: range.len().div_ceil(FLAT.1 as usize),
+                groups: range.len().div_ceil(workgroup.1 as usize),
                 flops: 4.0 * range.len() as f64,
                 site: None,
             }
@@ -176,14 +177,15 @@ impl Tensor {
             *last = channels;
         }
         let y = Tensor::empty(self.gpu(), &shape, self.elem())?;
+        let workgroup = streaming(self.gpu());
         for range in row_ranges("geglu", rows, &[self, &y])? {
             let y_part = y.rows(rows, &range)?;
             Call {
                 kernel: &GEGLU,
-                constants: &[FLAT, ("VECTOR", u32::from(channels.is_multiple_of(4)))],
+                constants: &[workgroup, ("VECTOR", u32::from(channels.is_multiple_of(4)))],
                 params: [y_part.len() as u32, channels as u32],
                 tensors: &[&self.rows(rows, &range)?, &y_part],
-                groups: y_part.len().div_ceil(4 * FLAT.1 as usize),
+                groups: y_part.len().div_ceil(4 * workgroup.1 as usize),
                 flops: 16.0 * y_part.len() as f64,
                 site: None,
             }

@@ -5,6 +5,7 @@
 //! The products are one grouped 1x1 convolution: group f of `[tiles, f, channels]` under weight `[f, columns, channels]`.
 
 use super::gemm::{Epilogue, Gemm, Geometry, PackedWeight, WeightShape};
+use super::tuning::Tuning;
 use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
@@ -12,9 +13,6 @@ use crate::{Problem, Result};
 
 pub(super) const INPUT: Kernel = super::kernel!("winograd_input");
 pub(super) const OUTPUT: Kernel = super::kernel!("winograd_output");
-
-/// The most bytes that transformed tiles, and the most that products, take at a time, unless one line of tiles takes more.
-const SCRATCH: usize = 24 << 20;
 
 /// Fewer channels or columns than this leave the transforms dearer than what they save.
 const WORTHWHILE: usize = 32;
@@ -34,32 +32,39 @@ impl ConvClass {
     ///
     /// F(4,3) for f16 weights, whose rounding it at most doubles, and for 3x3 kernels beside int8 weights in f16, since int8 does
     /// not survive the transform (a 3x1 kernel would gain no more than int8 itself gives); f32 is there for exactness and
-    /// stays direct. Devices that are not software stay direct. `VISEME_CONV` (direct, f23, f43) overrules both wherever a
-    /// class is possible.
+    /// stays direct. Devices that are not software stay direct. A class given by [`Gpu::set`], or `VISEME_CONV` (direct, f23,
+    /// f43), overrules all that wherever it is possible.
     pub fn of_layer(gpu: &Gpu, shape: WeightShape, elem: Elem) -> Result<Self> {
-        let forced = match std::env::var("VISEME_CONV") {
-            Err(_) => None,
-            Ok(text) => Some(match text.as_str() {
-                "direct" => Self::Direct,
-                "f23" => Self::F23,
-                "f43" => Self::F43,
-                other => {
-                    return Err(Problem::new("VISEME_CONV", "direct, f23 or f43", format!("'{other}'")).usage());
-                }
-            }),
-        };
-        let gains = match elem {
-            Elem::F16 => true,
-            Elem::I8 => shape.kernel == [3, 3],
-            _ => false,
-        };
-        let worthwhile = gains && shape.group_channels >= WORTHWHILE && shape.columns >= WORTHWHILE;
-        let class = match forced {
+        let worthwhile = shape.group_channels >= WORTHWHILE && shape.columns >= WORTHWHILE;
+        let class = match Self::forced(gpu)? {
             Some(class) => class,
-            None if worthwhile && gpu.capabilities().software => Self::F43,
+            None if worthwhile => Self::unforced(gpu, shape.kernel, elem),
             None => Self::Direct,
         };
         Ok(if class.suits(shape) { class } else { Self::Direct })
+    }
+
+    /// The class of 3x3 layers stored as `elem` that are large enough and whose weights fit: what a job's identity tells of it.
+    pub fn of_large_layers(gpu: &Gpu, elem: Elem) -> Result<Self> {
+        Ok(Self::forced(gpu)?.unwrap_or_else(|| Self::unforced(gpu, [3, 3], elem)))
+    }
+
+    fn unforced(gpu: &Gpu, kernel: [usize; 2], elem: Elem) -> Self {
+        let gains = elem == Elem::F16 || (elem == Elem::I8 && kernel == [3, 3]);
+        if gains && gpu.capabilities().software { Self::F43 } else { Self::Direct }
+    }
+
+    fn forced(gpu: &Gpu) -> Result<Option<Self>> {
+        if let Some(class) = gpu.setting::<Self>() {
+            return Ok(Some(*class));
+        }
+        let Ok(text) = std::env::var("VISEME_CONV") else { return Ok(None) };
+        match text.as_str() {
+            "direct" => Ok(Some(Self::Direct)),
+            "f23" => Ok(Some(Self::F23)),
+            "f43" => Ok(Some(Self::F43)),
+            other => Err(Problem::new("VISEME_CONV", "direct, f23 or f43", format!("'{other}'")).usage()),
+        }
     }
 
     /// Whether the class can compute a convolution of this shape at all.
@@ -122,6 +127,25 @@ impl ConvClass {
         let across = self.side_filters();
         let product = |d: &[f64; 3], a: &[f64; 3]| d.iter().flat_map(|d| a.iter().map(move |a| d * a)).collect();
         down.iter().flat_map(|d| across.iter().map(move |a| product(d, a))).collect()
+    }
+}
+
+/// The memory, in bytes, within which layers get transformed weights beside their direct ones: three quarters of it at most, so
+/// that the class of a layer, and with it the last bits of a result, depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvBudget(pub u64);
+
+impl ConvBudget {
+    /// What a device was told by [`Gpu::set`], else its memory budget. Without one the memory of a modest machine is taken for
+    /// it, so that faster never means too much.
+    pub fn of(gpu: &Gpu) -> Self {
+        const MODEST: ConvBudget = ConvBudget(8 << 30);
+        gpu.setting().map_or_else(|| gpu.memory().budget.map_or(MODEST, ConvBudget), |told: std::sync::Arc<Self>| *told)
+    }
+
+    /// Bytes that all weights may take.
+    pub fn for_weights(self) -> u64 {
+        self.0 / 4 * 3
     }
 }
 
@@ -247,7 +271,7 @@ impl Winograd {
         // As if in f32: y and residual may differ.
         let output_line = out_width * self.columns() * 4;
         let tile_bytes = 4 * self.row().max(self.products.shape().columns);
-        let tiles_fitting = limit.min(SCRATCH.max(tiles_x * tile_bytes)) / tile_bytes;
+        let tiles_fitting = limit.min(Tuning::of(x.gpu()).scratch_bytes().max(tiles_x * tile_bytes)) / tile_bytes;
         let pad = geometry.pad.map(|p| p as i32);
 
         let fitting = (tiles_fitting / (tiles_y * tiles_x))
@@ -306,7 +330,7 @@ impl Winograd {
         let columns = self.columns();
         let [tiles_y, tiles_x] = self.tiles(strip.out);
         let tiles = strip.images * tiles_y * tiles_x;
-        let workgroup = if gpu.capabilities().software { 8 } else { 64 };
+        let workgroup = Tuning::of(gpu).transform_lanes(gpu.capabilities());
         let site = gemm.weight.site();
 
         let v = Tensor::empty(gpu, &[tiles, 1, 1, self.row()], Elem::F32)?;

@@ -128,6 +128,9 @@ impl<'a> Animate<'a> {
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
         weights.check(&gpu, storage)?;
+        if let Some(work) = &self.work {
+            work.keep_choices(&gpu)?;
+        }
         gpu.prepare(KERNELS, "animate");
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;

@@ -158,6 +158,9 @@ impl<'a> LipSync<'a> {
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
         weights.check(&gpu, storage)?;
+        if let Some(work) = &self.work {
+            work.keep_choices(&gpu)?;
+        }
         gpu.prepare(KERNELS, "lipsync");
         if let Some([width, height]) = self.occluder.as_ref().map(|o| o.size()).filter(|&size| size != survey.size) {
             let expected = format!("{}x{} pixels, as the video has", survey.size[0], survey.size[1]);

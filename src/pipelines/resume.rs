@@ -11,7 +11,9 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gpu::Gpu;
 use crate::media::file::{PARTIAL, write_whole};
+use crate::ops::{ConvBudget, Tuning};
 use crate::{Error, Problem, Result};
 
 const MANIFEST: &str = "manifest.json";
@@ -32,6 +34,18 @@ pub struct WorkFolder {
 struct Manifest {
     version: u32,
     identity: Identity,
+    /// Once a run has begun to compute.
+    #[serde(default)]
+    choices: Option<Choices>,
+}
+
+/// What a device chose for a job and its later runs keep to, whatever they would choose themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Choices {
+    /// Which bit-equal variants run. A device that lacks one runs its default.
+    tuning: Tuning,
+    /// What decides which convolutions are Winograd's, and so the last bits: see [`ConvBudget`].
+    convolution_budget_bytes: u64,
 }
 
 impl WorkFolder {
@@ -59,13 +73,34 @@ impl WorkFolder {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(Error::Read { path: dir.join(MANIFEST), source: e });
             }
-            _ => write_manifest(&dir, &Manifest { version: VERSION, identity })?,
+            _ => write_manifest(&dir, &Manifest { version: VERSION, identity, choices: None })?,
         }
         Ok(Self { dir, lock })
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Makes `gpu` choose as the job's first run did: the table of kernel variants, and the memory within which convolutions are
+    /// Winograd's. The first run's own choices are kept for that. So a run with another memory budget or another table goes on
+    /// with the same bits; if its budget does not suffice for the weights, that is the usual error.
+    pub fn keep_choices(&self, gpu: &Gpu) -> Result<()> {
+        let path = self.dir.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(|source| Error::Read { path, source })?;
+        let manifest = parse(&self.dir, &bytes)?;
+        match manifest.choices {
+            Some(choices) => {
+                gpu.set(choices.tuning);
+                gpu.set(ConvBudget(choices.convolution_budget_bytes));
+                Ok(())
+            }
+            None => {
+                let convolution_budget_bytes = ConvBudget::of(gpu).0;
+                let choices = Some(Choices { tuning: (*Tuning::of(gpu)).clone(), convolution_budget_bytes });
+                write_manifest(&self.dir, &Manifest { choices, ..manifest })
+            }
+        }
     }
 
     /// Where `file` lies. Errors: it is not a plain file name, or taken.

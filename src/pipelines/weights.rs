@@ -8,6 +8,7 @@ use crate::models::unet;
 use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
 use crate::nn::Loader;
+use crate::ops::{ConvBudget, ConvClass, WeightShape};
 use crate::weights::Weights;
 use crate::weights::formula::FormulaSource;
 use crate::{Error, Problem, Result};
@@ -195,14 +196,14 @@ impl WeightSet {
         self.weights.contains_key(&role)
     }
 
-    /// What a job costs, from the shapes of the weights alone.
-    pub fn estimate(&self, demand: &Demand) -> Result<Estimate> {
+    /// What a job costs on `gpu`, from the shapes of the weights alone.
+    pub fn estimate(&self, gpu: &Gpu, demand: &Demand) -> Result<Estimate> {
         let count = |role: Role, prefix: &str| -> Result<f64> {
             let weights = self.of(role)?;
             let at = |name: &String| weights.shape(name).map_or(0.0, |shape| shape.iter().product::<usize>() as f64);
             Ok(weights.names().iter().filter(|name| name.starts_with(prefix)).map(at).sum())
         };
-        let mut weight_bytes = 0.0;
+        let (mut weight_bytes, mut transformed) = (0.0, 0.0);
         for &role in demand.roles.iter().filter(|role| self.has(**role)) {
             // A checkpoint of a stage holds more than its UNet.
             let unet =
@@ -210,7 +211,11 @@ impl WeightSet {
             let other = count(role, "")? - unet;
             let Storage { weights, .. } = demand.storage;
             weight_bytes += unet * weights.size() as f64 + other * demand.storage.other_weights().size() as f64;
+            transformed += self.transformed(gpu, role, weights)?;
         }
+        // Layers are transformed as long as there is room.
+        let room = (ConvBudget::of(gpu).for_weights() as f64 - weight_bytes).max(0.0);
+        let winograd_bytes = room.min(transformed);
         // Of the published UNet a clip of 14 frames at 64x64 takes 18.4 TFLOP with 1525 M parameters, a decoded and an encoded
         // frame 4.2 TFLOP; the work goes with the parameters and the places (notes: cost at full size).
         let stage = count(demand.interpolation, "model.diffusion_model")?;
@@ -221,10 +226,22 @@ impl WeightSet {
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
         let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
         Ok(Estimate {
-            weight_bytes,
+            weight_bytes: weight_bytes + winograd_bytes,
+            winograd_bytes,
             work_bytes: demand.clips_at_once as f64 * widest * demand.storage.activations.size() as f64,
             flops,
         })
+    }
+
+    /// Bytes of the transformed weights that the convolutions of a role's network would have with room for all.
+    fn transformed(&self, gpu: &Gpu, role: Role, elem: Elem) -> Result<f64> {
+        let mut bytes = 0;
+        for (_, published) in self.of(role)?.shapes() {
+            if let Some(shape) = WeightShape::conv(&published) {
+                bytes += ConvClass::of_layer(gpu, shape, elem)?.transformed_bytes(shape, elem);
+            }
+        }
+        Ok(bytes as f64)
     }
 
     fn of(&self, role: Role) -> Result<&Weights> {
@@ -357,7 +374,10 @@ pub struct Demand {
 /// What a job costs, roughly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
+    /// Of all networks, whose weights are there together; transformed ones included.
     pub weight_bytes: f64,
+    /// Of them those that Winograd's convolutions keep beside the direct ones.
+    pub winograd_bytes: f64,
     /// Activations at the widest point.
     pub work_bytes: f64,
     pub flops: f64,

@@ -37,6 +37,10 @@ fn every_command_explains_itself() {
     let convert = ended_well(viseme().args(["convert", "--help"])).stdout;
     let words: Vec<&str> = convert.split_whitespace().collect();
     assert!(words.join(" ").contains("int8 is not stored"), "{convert}");
+    for command in ["lipsync", "animate", "verify", "bench"] {
+        let said = ended_well(viseme().args([command, "--help"]));
+        assert!(said.stdout.contains("--no-autotune"), "{command}: {}", said.stdout);
+    }
     let whole = ended_well(viseme().arg("--help")).stdout;
     for code in ["2 usage", "3 bad input", "4 weights", "5 GPU", "6 out of memory", "8 ffmpeg", "130 interrupted"] {
         assert!(whole.contains(code), "exit code '{code}' is not listed");

@@ -22,6 +22,9 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod variants;
+#[path = "../common/watched.rs"]
+mod watched;
 mod winograd;
 
 use device::there;

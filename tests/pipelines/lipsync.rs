@@ -4,7 +4,7 @@ use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::nn::Trace;
-use viseme::ops::{Region, Rgb8};
+use viseme::ops::{ConvBudget, ConvClass, Region, Rgb8, Scratch, Tuning};
 use viseme::pipelines::lipsync::{LipSync, Options, Paste};
 use viseme::pipelines::segments::{Extend, Length, Parity};
 use viseme::pipelines::weights::Storage;
@@ -253,6 +253,56 @@ fn a_cancelled_run_stops_between_steps_and_goes_on_where_it_was() {
     frames.finish().unwrap();
     assert!(!dir.exists());
     assert_eq!(evaluated, 2, "the window taken away and the one that was not made yet, no other");
+}
+
+/// A run that goes on keeps to what the first one chose: the kernels, and which convolutions are Winograd's, whatever its own
+/// budget or table would make of them.
+#[test]
+fn a_run_goes_on_with_the_choices_that_it_began_with() {
+    if gpu().is_none() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("work");
+    let job = Job::crop(28);
+    let start = |own: &Gpu, cancel: &Cancel, folder: Option<&Path>| -> Vec<Result<Frame>> {
+        let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+        let in_flight = cancel.clone();
+        let lipsync = LipSync::new(own, weights(), video, job.audio(), job.landmarks()).options(quick());
+        let lipsync = lipsync.cancel_with(cancel).on_progress(|progress| {
+            if folder.is_some() && progress.phase == Phase::Decoding {
+                in_flight.cancel();
+            }
+        });
+        let lipsync = if let Some(dir) = folder { lipsync.resume(open(dir)) } else { lipsync };
+        lipsync.frames().unwrap().collect()
+    };
+    // Classes are forced, since only the convolutions of larger networks are worth it; small budgets leave them direct.
+    let device = |convolutions: u64, tuning: Tuning| {
+        let own = Gpu::new(None).unwrap();
+        own.set(ConvClass::F43);
+        own.set(ConvBudget(convolutions));
+        own.set(tuning);
+        own
+    };
+    let frames = |results: Vec<Result<Frame>>| results.into_iter().collect::<Result<Vec<Frame>>>().unwrap();
+    let (roomy, tight) = (1 << 33, 1 << 10);
+    let table = Tuning { winograd_scratch: Some(Scratch::Mib8), ..Tuning::default() };
+    let whole = frames(start(&device(roomy, Tuning::default()), &Cancel::default(), None));
+    let direct = frames(start(&device(tight, Tuning::default()), &Cancel::default(), None));
+    assert_ne!(whole, direct, "the class of its convolutions shows in a result");
+
+    let results = start(&device(roomy, table.clone()), &Cancel::default(), Some(&dir));
+    assert!(matches!(results.last(), Some(Err(Error::Cancelled))), "{} results", results.len());
+    std::fs::remove_file(dir.join("window1.latents")).unwrap();
+
+    let own = device(tight, Tuning::default());
+    let video = || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+    let lipsync = LipSync::new(&own, weights(), video, job.audio(), job.landmarks()).options(quick());
+    let again = frames(lipsync.resume(open(&dir)).frames().unwrap().collect());
+    assert_eq!(*Tuning::of(&own), table);
+    assert_eq!(ConvBudget::of(&own), ConvBudget(roomy));
+    assert_eq!(whole, again);
 }
 
 #[test]
