@@ -11,11 +11,13 @@ use crate::diffusion::{Denoiser, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu, ProfileRow};
 use crate::models::clip_unet::Prompt;
+use crate::models::unet::Deep;
 use crate::nn::Trace;
 use crate::ops::{
     Activation, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8,
     Rows, WeightShape,
 };
+use crate::pipelines::sampling::Levels;
 use crate::pipelines::stage::{Conditions, StageNetworks};
 use crate::pipelines::weights::{Role, Storage, WeightSet};
 use crate::tensor::Tensor;
@@ -422,7 +424,7 @@ fn unet_case(weights: &Arc<WeightSet>, clips: usize, side: usize) -> Case {
         let audio = audio.reshape(&[clips, FRAMES, audio.last_dim()])?;
         let prompt = Prompt { concat: &condition, audio: &audio, unheard: 0, emotion: None };
         let prepared = unet.prepare(prompt, &mut Trace::off())?;
-        Ok(Box::new(move || unet.forward(&x, &prepared, &vec![0.5; frames], None, &mut Trace::off())))
+        Ok(Box::new(move || unet.forward(&x, &prepared, &vec![0.5; frames], None, Deep::Run, &mut Trace::off())))
     })
 }
 
@@ -452,7 +454,7 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
                         let networks = StageNetworks::one(&unet);
                         let told = Conditions::new(networks, &reference, &audio, None, denoiser.guidance.branches())?;
                         denoiser.denoise(&x, 1.0, |x, branches, c_noise| {
-                            told.forward(x, branches, &[c_noise as f32; 3 * FRAMES])
+                            told.forward(x, branches, &[c_noise as f32; 3 * FRAMES], Levels::All)
                         })
                     }))
                 },

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use viseme::diffusion::{Branch, Guidance};
 use viseme::gpu::Elem;
 use viseme::models::clip_unet::{AudioProjection, ClipUnet, Prompt, UNUSED, weaker_weights};
-use viseme::models::unet::Config;
+use viseme::models::unet::{Config, Deep};
 use viseme::models::vae::Decoder;
 use viseme::nn::{Loader, Trace};
 use viseme::pipelines::stage::{Conditions, StageNetworks};
@@ -190,7 +190,7 @@ fn attention_to_nothing_is_its_bias() {
             let forward = |unheard| {
                 let prompt = Prompt { concat: &concat, audio: &audio, unheard, emotion: None };
                 let prepared = unet.prepare(prompt, &mut Trace::off()).unwrap();
-                unet.forward(&x, &prepared, &[0.3; 15], None, &mut Trace::off()).unwrap().to_f32().unwrap()
+                unet.forward(&x, &prepared, &[0.3; 15], None, Deep::Run, &mut Trace::off()).unwrap().to_f32().unwrap()
             };
             let (attended, spared) = (forward(0), forward(unheard));
             assert!(attended.iter().all(|v| v.is_finite()) && attended.iter().any(|v| v.abs() > 1e-3));

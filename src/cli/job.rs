@@ -2,7 +2,7 @@
 
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
@@ -15,7 +15,7 @@ use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::{Parity, Plan};
 use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
-use viseme::pipelines::{Cancel, Frames, Progress, Sampling};
+use viseme::pipelines::{Approximation, Cancel, Frames, Progress, Sampling};
 use viseme::{Error, Problem, Result};
 
 #[derive(Args)]
@@ -37,9 +37,9 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Weights")]
     strict: bool,
 
-    /// Network evaluations of each diffusion loop
-    #[arg(long, default_value_t = 11, value_name = "N", help_heading = "Diffusion")]
-    steps: usize,
+    /// Network evaluations of each diffusion loop [default: 11, with --fast steps 6]
+    #[arg(long, value_name = "N", help_heading = "Diffusion")]
+    steps: Option<usize>,
     /// Guidance towards audio and reference
     #[arg(long, value_name = "AUDIO,REFERENCE", default_value_t = format!("{AUDIO_SCALE},{REFERENCE_SCALE}"),
         help_heading = "Diffusion")]
@@ -51,8 +51,12 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Diffusion")]
     pub sample_latents: bool,
     /// Everything as the published program does it, faults included (docs/differences.md)
-    #[arg(long, help_heading = "Diffusion")]
+    #[arg(long, conflicts_with = "fast", help_heading = "Diffusion")]
     pub upstream_parity: bool,
+    /// Approximate for speed, in all ways or in those named. Without it nothing is approximated
+    #[arg(long, value_enum, value_name = "WAY,..", value_delimiter = ',', num_args = 0..=1,
+        default_missing_values = ["guidance", "reuse", "steps"], help_heading = "Diffusion")]
+    fast: Vec<Fast>,
 
     #[command(flatten)]
     pub device: DeviceOptions,
@@ -92,6 +96,29 @@ pub struct JobOptions {
     json: bool,
 }
 
+/// Ways to a result near the exact one; what each costs was measured on the demo (benches/RESULTS.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Fast {
+    /// Guide at noise levels from 20 down to 0.28 only, elsewhere ask the network once instead of two or three times: about a
+    /// third less work. Costs some fidelity to the audio in fine detail
+    Guidance,
+    /// Run the UNet's levels below the first in every second step, and use what they made twice: about a third less work, and
+    /// memory for what is kept. Costs consistency of the large shapes
+    Reuse,
+    /// DPM-Solver++ (2M) in 6 steps instead of Euler's 11: about half the work. Costs accuracy everywhere a little
+    Steps,
+}
+
+impl From<Fast> for Approximation {
+    fn from(fast: Fast) -> Self {
+        match fast {
+            Fast::Guidance => Self::Guidance,
+            Fast::Reuse => Self::Reuse,
+            Fast::Steps => Self::Steps,
+        }
+    }
+}
+
 /// What a job's result is, for the last line.
 pub struct Made {
     pub frames: u64,
@@ -100,10 +127,12 @@ pub struct Made {
 
 impl JobOptions {
     pub fn sampling(&self) -> Result<Sampling> {
-        if self.steps == 0 {
+        if self.steps == Some(0) {
             return Err(Problem::new("--steps", "1 or more", "0").usage());
         }
-        Ok(Sampling { steps: self.steps, seed: self.seed, low_memory: self.low_memory })
+        let exact = Sampling { seed: self.seed, low_memory: self.low_memory, ..Sampling::default() };
+        let fast = self.fast.iter().fold(exact, |sampling, &fast| sampling.approximate(fast.into()));
+        Ok(Sampling { steps: self.steps.unwrap_or(fast.steps), ..fast })
     }
 
     pub fn guidance(&self) -> Result<Guidance> {
@@ -163,9 +192,9 @@ impl JobOptions {
         for (role, origin) in &weights.origins {
             identity.insert(format!("{role} weights"), origin.clone());
         }
-        let storage = self.storage();
+        let (storage, sampling) = (self.storage(), self.sampling()?);
         for (option, value) in [
-            ("--steps", self.steps.to_string()),
+            ("--steps", sampling.steps.to_string()),
             ("--guidance", self.guidance.clone()),
             ("--seed", self.seed.to_string()),
             ("--sample-latents", self.sample_latents.to_string()),
@@ -175,6 +204,14 @@ impl JobOptions {
             ("convolutions", format!("{:?}", ConvClass::of_large_layers(gpu, storage.weights)?)),
         ] {
             identity.insert(option.into(), value);
+        }
+        // Absent from an exact job, so that one which an earlier version began goes on.
+        if !self.fast.is_empty() {
+            let mut ways = self.fast.clone();
+            ways.sort_unstable();
+            ways.dedup();
+            let names: Vec<String> = ways.iter().map(|way| format!("{way:?}").to_lowercase()).collect();
+            identity.insert("--fast".into(), names.join(","));
         }
         Ok(identity)
     }

@@ -127,7 +127,7 @@ pub fn run(options: &Options) -> Result<()> {
             ),
         ];
         let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames});
-        return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job), (&lines, fields));
+        return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields));
     }
     let identity = options.identity(&weights, &gpu)?;
     let frames = common.run(&gpu, identity, input.look(), &bar, |work, observer| {

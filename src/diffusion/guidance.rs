@@ -30,6 +30,29 @@ pub const REFERENCE_SCALE: f32 = 2.0;
 /// Published autoguidance of KeyFace's interpolation.
 pub const AUTO_SCALE: f32 = 2.0;
 
+/// Noise levels at which guidance is applied: sigma above `above`, up to `to`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    pub above: f64,
+    pub to: f64,
+}
+
+impl Interval {
+    /// At every noise level, as published.
+    pub const ALL: Self = Self { above: 0.0, to: f64::INFINITY };
+
+    /// Where guidance decides something (Kynkäänniemi et al. 2024, who find (0.28, 5.42] for Stable Diffusion XL).
+    ///
+    /// Above 20 a difference between branches, of the size of the latents, is a few hundredths of the noise of the next level;
+    /// their 5.42 moves up by about sqrt(14), since frames that are alike leave one another's noise. Below 0.28 branches
+    /// differ by `c_out`, about sigma, times the difference of the network's outputs: too little to see.
+    pub const MIDDLE: Self = Self { above: 0.28, to: 20.0 };
+
+    pub fn contains(&self, sigma: f64) -> bool {
+        self.above < sigma && sigma <= self.to
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Guidance {
     /// The conditional branch alone.
@@ -49,6 +72,14 @@ impl Default for Guidance {
 }
 
 impl Guidance {
+    /// This guidance inside `interval`; outside, the conditional branch alone. That is each formula with its scales at 1, where
+    /// what the other branches give cancels out (at 0 the *un*conditional one would be left): the three-branch guidance of both
+    /// stages of KeySync and of KeyFace's keyframes with audio = reference = 1, autoguidance with scale = 1, the weaker
+    /// network not asked.
+    pub fn within(self, interval: Interval, sigma: f64) -> Self {
+        if interval.contains(sigma) { self } else { Guidance::None }
+    }
+
     /// The branches that the network must be evaluated for, in the order that [`Guidance::guide`] takes them.
     pub fn branches(&self) -> &'static [Branch] {
         match self {

@@ -6,5 +6,5 @@ mod sampler;
 pub mod schedule;
 
 pub use denoiser::Denoiser;
-pub use guidance::{AUDIO_SCALE, AUTO_SCALE, Branch, Guidance, REFERENCE_SCALE};
+pub use guidance::{AUDIO_SCALE, AUTO_SCALE, Branch, Guidance, Interval, REFERENCE_SCALE};
 pub use sampler::{Churn, Sampler};

@@ -26,7 +26,8 @@ pub enum Sampler {
     Euler(Churn),
     /// Two evaluations a step, but one in the last.
     Heun(Churn),
-    /// One evaluation a step, second order by the one before.
+    /// One evaluation a step, second order by the one before; first order in the first step, in the one to 0, and where a
+    /// step in log sigma is more than twice as long as the one before.
     DpmPlusPlus2M,
 }
 
@@ -98,6 +99,11 @@ fn heun(x: &Tensor, denoised: &Tensor, euler: &Tensor, again: &Tensor, sigma: f6
     first.combine(euler, again, [1.0, (half / next) as f32, (-half / next) as f32])
 }
 
+/// Steps in log sigma may grow so much from one to the next. Beyond, the line through the last two denoised latents would be
+/// followed further than they lie apart, where they in truth come to rest: at 6 evaluations of [`super::schedule::ays`] the step
+/// to 0.002 alone would undo what second order gains.
+const LARGEST_GROWTH: f64 = 2.0;
+
 /// Exponential integrator on log sigma with the last two denoised latents.
 fn dpm_2m(x: &Tensor, denoised: &Tensor, before: Option<&(Tensor, f64)>, sigma: f64, next: f64) -> Result<Tensor> {
     if next == 0.0 {
@@ -105,12 +111,11 @@ fn dpm_2m(x: &Tensor, denoised: &Tensor, before: Option<&(Tensor, f64)>, sigma: 
     }
     let h = (sigma / next).ln();
     let (keep, take) = ((next / sigma) as f32, -(-h).exp_m1());
-    match before {
-        None => x.add_scaled(keep, denoised, take as f32),
-        Some((old, old_sigma)) => {
-            let r = (old_sigma / sigma).ln() / h;
+    match before.map(|(old, old_sigma)| (old, (old_sigma / sigma).ln() / h)) {
+        Some((old, r)) if r * LARGEST_GROWTH >= 1.0 => {
             let (now, then) = (take * (1.0 + 0.5 / r), -take * 0.5 / r);
             x.combine(denoised, old, [keep, now as f32, then as f32])
         }
+        _ => x.add_scaled(keep, denoised, take as f32),
     }
 }

@@ -6,7 +6,7 @@
 //! What tells them apart is in the weights: `learned_mask` makes an interpolation network, a label embedding wider than the
 //! audio makes one that feels. A third network, KeyFace's weaker one (see [`weaker_weights`]), differs in its values only.
 
-use super::unet::{self, Conditioning, Config, VideoUnet};
+use super::unet::{self, Conditioning, Config, Deep, VideoUnet};
 use crate::gpu::{Elem, Gpu};
 use crate::nn::{Linear, Loader, Trace, sinusoidal_embedding};
 use crate::tensor::Tensor;
@@ -135,17 +135,18 @@ impl ClipUnet {
     }
 
     /// The network's output F for scaled latents `x` `[clips, frames, height, width, 4]`, all in f32; `c_noise` one value
-    /// per clip and frame.
+    /// per clip and frame. `deep` as in [`VideoUnet::forward`].
     pub fn forward(
         &self,
         x: &Tensor,
         prepared: &Prepared,
         c_noise: &[f32],
         image_only: Option<&[bool]>,
+        deep: Deep<'_>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let joined = Tensor::concat_channels(&[x, &prepared.concat])?.cast(self.elem)?;
-        self.unet.forward(joined, &prepared.unet, c_noise, image_only, trace)?.cast(Elem::F32)
+        self.unet.forward(joined, &prepared.unet, c_noise, image_only, deep, trace)?.cast(Elem::F32)
     }
 }
 

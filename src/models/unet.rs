@@ -57,6 +57,18 @@ pub struct Conditioning<'a> {
     pub unheard: usize,
 }
 
+/// What a forward does about its deep levels, those below the first down-sampling: their features change little from one noise
+/// level to the next (DeepCache; Ma et al. 2023).
+pub enum Deep<'a> {
+    /// They run.
+    Run,
+    /// They run, and what they give to the first level's way up stays behind: `[clips, frames, height, width, channels]`, at the
+    /// published size 70 MiB in f16 for a clip of 14 frames.
+    Keep(&'a mut Option<Tensor>),
+    /// They do not run: what an earlier forward of the same clips kept takes their place.
+    Reuse(&'a Tensor),
+}
+
 /// A [`Conditioning`] as the network takes it at each noise level: everything that does not depend on the noise.
 pub struct Prepared {
     /// Added to the timestep embedding, `[clips * frames, emb_channels]`, f32.
@@ -159,13 +171,15 @@ impl VideoUnet {
     }
 
     /// `x` `[clips, frames, height, width, in_channels]` → the network's output F of the same size. `c_noise` is
-    /// 0.25 ln(sigma) of each clip and frame; where `image_only` is true a frame keeps the spatial branches alone, None: nowhere.
+    /// 0.25 ln(sigma) of each clip and frame; where `image_only` is true a frame keeps the spatial branches alone, None: nowhere;
+    /// `deep` may spare the levels below the first.
     pub fn forward(
         &self,
         x: Tensor,
         prepared: &Prepared,
         c_noise: &[f32],
         image_only: Option<&[bool]>,
+        mut deep: Deep<'_>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let [clips, frames, ..] = x.dims::<5>("unet input")?;
@@ -186,18 +200,31 @@ impl VideoUnet {
         drop(x);
         trace.note("input_blocks.0", &h);
         let mut skips = vec![h.clone()];
-        for (index, (stage, heard)) in self.input_blocks.iter().zip(&prepared.input_blocks).enumerate() {
+        let first_level = self.input_blocks.iter().take_while(|stage| stage.resample.is_none()).count();
+        let down = if let Deep::Reuse(_) = deep { first_level } else { self.input_blocks.len() };
+        for (index, (stage, heard)) in self.input_blocks.iter().zip(&prepared.input_blocks).enumerate().take(down) {
             h = stage.forward(h, moment, heard.as_ref())?;
             trace.note(&format!("input_blocks.{}", index + 1), &h);
             skips.push(h.clone());
         }
 
-        h = self.middle.0.forward(h, moment, &mut Trace::off())?;
-        h = self.middle.1.forward(h, &prepared.middle, image_only, &mut Trace::off())?;
-        h = self.middle.2.forward(h, moment, &mut Trace::off())?;
-        trace.note("middle_block", &h);
+        // One block of the way up for each on the way down and for the first convolution.
+        let last_level = self.output_blocks.len().saturating_sub(first_level + 1);
+        let mut up = 0;
+        if let Deep::Reuse(features) = deep {
+            h = features.clone();
+            up = last_level;
+        } else {
+            h = self.middle.0.forward(h, moment, &mut Trace::off())?;
+            h = self.middle.1.forward(h, &prepared.middle, image_only, &mut Trace::off())?;
+            h = self.middle.2.forward(h, moment, &mut Trace::off())?;
+            trace.note("middle_block", &h);
+        }
 
-        for (index, (stage, heard)) in self.output_blocks.iter().zip(&prepared.output_blocks).enumerate() {
+        for (index, (stage, heard)) in self.output_blocks.iter().zip(&prepared.output_blocks).enumerate().skip(up) {
+            if let (Deep::Keep(features), true) = (&mut deep, index == last_level) {
+                **features = Some(h.clone());
+            }
             if let Some(skip) = skips.pop() {
                 h = Tensor::concat_channels(&[&h, &skip])?;
             }

@@ -8,10 +8,9 @@ use super::emotion::Emotion;
 use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::resume::WorkFolder;
+use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
-use super::two_stage::{
-    INTERPOLATION_NOISE, KEYFRAME_NOISE, Sampling, Seam, Stage, System, TwoStage, encode, to_frame,
-};
+use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
@@ -159,13 +158,15 @@ impl<'a> Animate<'a> {
 
         let (unet, projection) = weights.stage(&gpu, Role::KeyfaceKeyframe, storage)?;
         let (embeddings, phase, noise) = (heard_by_keyframes, Phase::Keyframes, KEYFRAME_NOISE);
-        let keyframes = Stage { unet, weaker: None, projection, embeddings, guidance, phase, noise };
+        let course = sampling.course(guidance)?;
+        let keyframes = Stage { unet, weaker: None, projection, embeddings, course, phase, noise };
         let guidance = options.interpolation_guidance(weights)?;
         let needs_weaker = guidance.branches().iter().any(|branch| !branch.is_main());
         let weaker = if needs_weaker { weights.weaker(&gpu, storage)? } else { None };
         let (unet, projection) = weights.stage(&gpu, Role::KeyfaceInterpolation, storage)?;
         let (embeddings, phase, noise) = (heard_between, Phase::Interpolation, INTERPOLATION_NOISE);
-        let interpolation = Stage { unet, weaker, projection, embeddings, guidance, phase, noise };
+        let course = sampling.course(guidance)?;
+        let interpolation = Stage { unet, weaker, projection, embeddings, course, phase, noise };
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
         let portrait = Portrait {
@@ -205,14 +206,17 @@ pub struct Survey {
 impl Survey {
     /// What the job asks of its networks.
     pub fn demand(&self, options: &Options, weights: &WeightSet) -> Result<Demand> {
-        let between = options.interpolation_guidance(weights)?.branches().len();
-        let clips = self.plan.batch_count() * options.guidance.branches().len() + self.plan.window_count() * between;
+        let keyframes = options.sampling.course(options.guidance)?;
+        let between = options.sampling.course(options.interpolation_guidance(weights)?)?;
+        let (batches, windows) = (self.plan.batch_count(), self.plan.window_count());
         Ok(Demand {
             roles: Role::ANIMATE,
             interpolation: Role::KeyfaceInterpolation,
-            clip_evaluations: clips * options.sampling.steps,
+            clip_evaluations: batches * keyframes.evaluations() + windows * between.evaluations(),
+            clip_work: batches as f64 * keyframes.work() + windows as f64 * between.work(),
             frames: self.frames,
             clips_at_once: options.sampling.clips_at_once(2),
+            clips_kept: options.sampling.clips_kept(2),
             storage: options.storage,
         })
     }

@@ -9,9 +9,10 @@ use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::region::Regions;
 use super::resume::WorkFolder;
+use super::sampling::Sampling;
 use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Sampling, Seam, Stage, System, TwoStage, encode, to_frame,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
@@ -185,12 +186,14 @@ impl<'a> LipSync<'a> {
         drop(samples);
         gpu.trim()?;
 
+        let course = sampling.course(guidance)?;
         let (unet, projection) = weights.stage(&gpu, Role::Keyframe, storage)?;
         let (phase, noise) = (Phase::Keyframes, KEYFRAME_NOISE);
-        let keyframes = Stage { unet, weaker: None, projection, embeddings: hubert, guidance, phase, noise };
+        let keyframes =
+            Stage { unet, weaker: None, projection, embeddings: hubert, course: course.clone(), phase, noise };
         let (unet, projection) = weights.stage(&gpu, Role::Interpolation, storage)?;
         let (phase, noise) = (Phase::Interpolation, INTERPOLATION_NOISE);
-        let interpolation = Stage { unet, weaker: None, projection, embeddings: wavlm, guidance, phase, noise };
+        let interpolation = Stage { unet, weaker: None, projection, embeddings: wavlm, course, phase, noise };
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
         let landmarks = self.landmarks.for_pictures("landmarks", survey.size)?;
@@ -254,17 +257,21 @@ impl Survey {
         Ok(Self { size, fps, video_frames, samples, inside_frames, video_inside_frames, output_frames, plan })
     }
 
-    /// What the job asks of its networks.
-    pub fn demand(&self, options: &Options) -> Demand {
+    /// What the job asks of its networks. Errors: sampling that no loop can be made of.
+    pub fn demand(&self, options: &Options) -> Result<Demand> {
+        let course = options.sampling.course(options.guidance)?;
         let branches = options.guidance.branches().len();
-        Demand {
+        let clips = self.plan.window_count() + self.plan.batch_count();
+        Ok(Demand {
             roles: Role::LIPSYNC,
             interpolation: Role::Interpolation,
-            clip_evaluations: (self.plan.window_count() + self.plan.batch_count()) * options.sampling.steps * branches,
+            clip_evaluations: clips * course.evaluations(),
+            clip_work: clips as f64 * course.work(),
             frames: self.inside_frames,
             clips_at_once: options.sampling.clips_at_once(branches),
+            clips_kept: options.sampling.clips_kept(branches),
             storage: options.storage,
-        }
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod job;
 pub mod lipsync;
 mod region;
 pub mod resume;
+pub mod sampling;
 pub mod segments;
 pub mod stage;
 mod two_stage;
@@ -16,4 +17,4 @@ pub mod weights;
 
 pub use frames::Frames;
 pub use job::{Cancel, Phase, Progress};
-pub use two_stage::Sampling;
+pub use sampling::{Approximation, Sampling};

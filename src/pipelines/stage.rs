@@ -1,13 +1,15 @@
 //! One stage of either pipeline: what its network is told in each branch of the guidance, and what happens to its latents.
 
+use super::sampling::Levels;
 use crate::diffusion::Branch;
 use crate::gpu::Elem;
 use crate::models::clip_unet::{ClipUnet, Prepared, Prompt};
+use crate::models::unet::Deep;
 use crate::models::vae::LATENT_SCALE;
 use crate::nn::Trace;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 /// The network of a stage, and the weaker one that KeyFace's autoguidance steers away from.
 #[derive(Clone, Copy)]
@@ -36,6 +38,34 @@ pub struct Conditions<'a> {
     branches: Vec<(Branch, Told)>,
     /// All branches one after another, where one network serves them all.
     batched: Option<Told>,
+    features: RefCell<Features>,
+}
+
+/// What the deep levels made in the last step that kept it, for the branches of each evaluation one after another.
+#[derive(Default)]
+struct Features(Vec<(Vec<Branch>, Tensor)>);
+
+impl Features {
+    /// Frees what is there of `branches`.
+    fn free(&mut self, branches: &[Branch]) {
+        self.0.retain(|(kept, _)| !kept.iter().any(|branch| branches.contains(branch)));
+    }
+
+    /// Those of `branches`, which were evaluated as they are asked for, or one of them with others.
+    fn of(&self, branches: &[Branch]) -> Result<Tensor> {
+        for (kept, features) in &self.0 {
+            let clips = features.shape()[0] / kept.len();
+            if kept == branches {
+                return Ok(features.clone());
+            }
+            if let ([branch], Some(place)) = (branches, kept.iter().position(|kept| branches.contains(kept))) {
+                debug_assert_eq!(kept[place], *branch);
+                return features.narrow_rows(place * clips, clips);
+            }
+        }
+        let kept: Vec<_> = self.0.iter().map(|(kept, _)| kept).collect();
+        Err(Problem::new("deep features", format!("those of {branches:?}"), format!("{kept:?}")).usage())
+    }
 }
 
 /// One branch's [`Prompt`], or all one after another.
@@ -112,7 +142,7 @@ impl<'a> Conditions<'a> {
         let told: Vec<&Told> = branches.iter().map(|(_, told)| told).collect();
         let is_batch = branches.iter().all(|(branch, _)| branch.is_main());
         let batched = if is_batch { Some(Told::stack(&told)?) } else { None };
-        Ok(Self { networks, branches, batched })
+        Ok(Self { networks, branches, batched, features: RefCell::default() })
     }
 
     /// What all branches are told in one evaluation; None where they are two networks'.
@@ -120,8 +150,9 @@ impl<'a> Conditions<'a> {
         self.batched.as_ref().map(Told::prompt)
     }
 
-    /// The network's output for `x` `[branches * clips, frames, height, width, 4]`, all branches or one.
-    pub fn forward(&self, x: &Tensor, branches: &[Branch], c_noise: &[f32]) -> Result<Tensor> {
+    /// The network's output for `x` `[branches * clips, frames, height, width, 4]`, all branches or one. Errors: the first level
+    /// alone where nothing was kept of these branches.
+    pub fn forward(&self, x: &Tensor, branches: &[Branch], c_noise: &[f32], levels: Levels) -> Result<Tensor> {
         let (network, told) = match (branches, &self.batched) {
             ([asked], _) => {
                 let told = self.branches.iter().find(|(branch, _)| branch == asked).map(|(_, told)| told);
@@ -133,7 +164,20 @@ impl<'a> Conditions<'a> {
             let known = self.branches.iter().map(|(branch, _)| *branch).collect::<Vec<_>>();
             Problem::new("guidance", format!("one of {known:?} or all of one network"), format!("{branches:?}")).usage()
         })?;
-        network.forward(x, told.prepared(network)?, c_noise, None, &mut Trace::off())
+        let evaluate =
+            |deep: Deep<'_>| network.forward(x, told.prepared(network)?, c_noise, None, deep, &mut Trace::off());
+        let mut features = self.features.borrow_mut();
+        if levels == Levels::First {
+            return evaluate(Deep::Reuse(&features.of(branches)?));
+        }
+        features.free(branches);
+        if levels == Levels::All {
+            return evaluate(Deep::Run);
+        }
+        let mut kept = None;
+        let out = evaluate(Deep::Keep(&mut kept))?;
+        features.0.extend(kept.map(|kept| (branches.to_vec(), kept)));
+        Ok(out)
     }
 }
 

@@ -4,10 +4,11 @@
 
 use super::job::{Embeddings, Phase, Reporter};
 use super::resume::WorkFolder;
+use super::sampling::{Course, Sampling, Step, WINDOWS_PER_CALL};
 use super::segments::{Chunk, Plan, Window};
 use super::stage::{Conditions, StageNetworks, with_keyframes};
-use crate::diffusion::schedule::{ays, initial_scale};
-use crate::diffusion::{Branch, Denoiser, Guidance, Sampler};
+use crate::diffusion::schedule::initial_scale;
+use crate::diffusion::{Branch, Denoiser};
 use crate::gpu::{Elem, Gpu};
 use crate::media::Frame;
 use crate::models::clip_unet::{AudioProjection, ClipUnet};
@@ -23,36 +24,8 @@ pub(super) const KEYFRAME_NOISE: u32 = 1;
 pub(super) const INTERPOLATION_NOISE: u32 = 2;
 const POSTERIOR_NOISE: u32 = 3;
 
-/// A unit of progress is one evaluation of a UNet on one clip; encoding or decoding a frame counts this much of it.
+/// A unit of progress is one evaluation of a whole UNet on one clip; encoding or decoding a frame counts this much of it.
 pub(super) const CODING_UNITS: f64 = 0.15;
-
-/// Windows that are interpolated in one evaluation, as published.
-const WINDOWS_PER_CALL: usize = 2;
-
-/// How the diffusion loops run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
-    /// Evaluations of the network in each loop.
-    pub steps: usize,
-    pub seed: u64,
-    /// Guidance branches and windows one after another: slower, in a sixth of the memory, with the same result. It happens by
-    /// itself, and is said, once memory does not suffice for more.
-    pub low_memory: bool,
-}
-
-impl Sampling {
-    /// Clips in one evaluation of a network, `branches` of the guidance each counted.
-    pub fn clips_at_once(&self, branches: usize) -> usize {
-        if self.low_memory { 1 } else { WINDOWS_PER_CALL * branches }
-    }
-}
-
-impl Default for Sampling {
-    /// As published.
-    fn default() -> Self {
-        Self { steps: 11, seed: 23, low_memory: false }
-    }
-}
 
 /// Clean latents and mask of one frame, `[1, height, width, 4]` and `[1, height, width, 1]`.
 #[derive(Clone)]
@@ -96,7 +69,7 @@ pub(super) struct Stage {
     pub weaker: Option<ClipUnet>,
     pub projection: AudioProjection,
     pub embeddings: Embeddings,
-    pub guidance: Guidance,
+    pub course: Course,
     pub phase: Phase,
     pub noise: u32,
 }
@@ -165,13 +138,9 @@ impl OpenChunk {
 impl TwoStage {
     /// All work there is, in units of progress; `frames` are encoded beside it.
     pub fn units(&self, frames: usize) -> f64 {
-        let clips = |stage: &Stage, clips: usize| self.clip_units(stage, clips);
+        let clips = |stage: &Stage, clips: usize| clips as f64 * stage.course.work();
         let coding = CODING_UNITS * (frames + self.plan.output_frames()) as f64;
         clips(&self.keyframes, self.plan.batch_count()) + clips(&self.interpolation, self.plan.window_count()) + coding
-    }
-
-    fn clip_units(&self, stage: &Stage, clips: usize) -> f64 {
-        (clips * self.sampling.steps * stage.guidance.branches().len()) as f64
     }
 
     /// The picture of frame `inside`; frames are asked for in order.
@@ -344,7 +313,7 @@ impl TwoStage {
                 .input());
         }
         let stage = stage(self);
-        reporter.advance(stage.phase, self.clip_units(stage, 1), [0, 0])?;
+        reporter.advance(stage.phase, stage.course.work(), [0, 0])?;
         Ok(Some(Tensor::from_bytes(&self.gpu, &shape, Elem::F32, &bytes)?))
     }
 
@@ -423,8 +392,8 @@ impl TwoStage {
         let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
         let emotion = stage.unet.emotion(&self.gpu, &feelings)?;
         let networks = StageNetworks { main: &stage.unet, weaker: stage.weaker.as_ref() };
-        let branches = stage.guidance.branches();
-        let conditions = Conditions::new(networks, &reference, &audio, emotion.as_ref(), branches)?;
+        let Course { guidance, sigmas, steps } = &stage.course;
+        let conditions = Conditions::new(networks, &reference, &audio, emotion.as_ref(), guidance.branches())?;
 
         let noise = |clip: &Clip| {
             let first = clip.noise_start as u32;
@@ -433,22 +402,25 @@ impl TwoStage {
         let noise = clips.iter().map(noise).collect::<Result<Vec<_>>>()?;
         let noise = Tensor::stack_rows(&noise.iter().collect::<Vec<_>>())?.reshape(&shape(4))?;
 
-        let sigmas = ays(self.sampling.steps)?;
-        let denoiser = Denoiser { guidance: stage.guidance, inpaint, batched: !self.sampling.low_memory };
-        let network = |x: &Tensor, branches: &[Branch], c_noise: f64| {
-            let c_noise = vec![c_noise as f32; branches.len() * frames.len()];
-            conditions.forward(x, branches, &c_noise)
-        };
-        let units = self.clip_units(stage, clips.len()) / self.sampling.steps as f64;
-        let sampled = Sampler::default().run(
+        let mut to_come = steps.iter();
+        let sampled = self.sampling.sampler.run(
             noise.affine(initial_scale(sigmas[0]) as f32, 0.0)?,
-            &sigmas,
-            |x, sigma| denoiser.denoise(x, sigma, network),
+            sigmas,
+            |x, sigma| {
+                let Some(&Step { guidance, levels }) = to_come.next() else {
+                    return Err(Problem::new("sampler", format!("{} evaluations", steps.len()), "more").usage());
+                };
+                let denoiser = Denoiser { guidance, inpaint, batched: !self.sampling.low_memory };
+                denoiser.denoise(x, sigma, |x: &Tensor, branches: &[Branch], c_noise: f64| {
+                    conditions.forward(x, branches, &vec![c_noise as f32; branches.len() * frames.len()], levels)
+                })
+            },
             |_| Err(Problem::new("noise", "a sampler without churn", "churn").usage()),
             |step, _, _| {
                 // One step at a time, so that progress is true and a run can be stopped.
                 self.gpu.wait()?;
-                reporter.advance(stage.phase, units, [step + 1, self.sampling.steps])
+                let units = clips.len() as f64 * steps[step].work();
+                reporter.advance(stage.phase, units, [step + 1, steps.len()])
             },
         )?;
         let flat = sampled.reshape(&[frames.len(), height, width, 4])?;

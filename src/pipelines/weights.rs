@@ -222,13 +222,16 @@ impl WeightSet {
         let mask = self.of(demand.interpolation)?.shape("model.learned_mask");
         let side = mask.and_then(|shape| shape.get(1).copied()).unwrap_or(64) as f64;
         let share = stage / 1.525e9 * (side / 64.0).powi(2);
-        let flops = share * (18.4e12 * demand.clip_evaluations as f64 + 4.2e12 * demand.frames as f64);
+        let flops = share * (18.4e12 * demand.clip_work + 4.2e12 * demand.frames as f64);
         // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
-        let widest = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0 * (8.0 + 4.0 + 6.0);
+        let level = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0;
+        let widest = level * (8.0 + 4.0 + 6.0);
+        // Deep features are as wide as the second level.
+        let kept = demand.clips_kept as f64 * level * 2.0;
         Ok(Estimate {
             weight_bytes: weight_bytes + winograd_bytes,
             winograd_bytes,
-            work_bytes: demand.clips_at_once as f64 * widest * demand.storage.activations.size() as f64,
+            work_bytes: (demand.clips_at_once as f64 * widest + kept) * demand.storage.activations.size() as f64,
             flops,
         })
     }
@@ -365,9 +368,13 @@ pub struct Demand {
     pub interpolation: Role,
     /// Evaluations of a UNet on one clip, all steps and branches.
     pub clip_evaluations: usize,
+    /// The same in whole evaluations, where some spare the deep levels.
+    pub clip_work: f64,
     /// Frames that are encoded and decoded.
     pub frames: usize,
     pub clips_at_once: usize,
+    /// Clips whose deep features stay between two steps.
+    pub clips_kept: usize,
     pub storage: Storage,
 }
 

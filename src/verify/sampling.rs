@@ -11,6 +11,7 @@ use crate::models::clip_unet::{AudioProjection, weaker_weights};
 use crate::models::vae::{Decoder, LATENT_SCALE};
 use crate::nn::Trace;
 use crate::ops::Inpaint;
+use crate::pipelines::sampling::Levels;
 use crate::pipelines::stage::{Conditions, StageNetworks, with_keyframes};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -95,7 +96,7 @@ fn run(checker: &mut Checker<'_>, job: &Loop<'_>) -> Result<Tensor> {
     }
     let network = |x: &Tensor, branches: &[Branch], c_noise: f64| {
         let c_noise = vec![c_noise as f32; branches.len() * clips * frames];
-        conditions.forward(x, branches, &c_noise)
+        conditions.forward(x, branches, &c_noise, Levels::All)
     };
     let parts = RefCell::new(Vec::new());
     Sampler::default().run(

@@ -2,7 +2,7 @@
 
 use super::checker::Checker;
 use crate::models::clip_unet::{ClipUnet, Prompt};
-use crate::models::unet::Config;
+use crate::models::unet::{Config, Deep};
 use crate::nn::Trace;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -36,7 +36,7 @@ pub fn check(checker: &mut Checker<'_>) -> Result<()> {
         let mut trace = Trace::on();
         let prompt = Prompt { concat: &concat, audio: &audio, unheard: 0, emotion: emotion.as_ref() };
         let prepared = unet.prepare(prompt, &mut trace)?;
-        let y = unet.forward(&x, &prepared, &c_noise, Some(&image_only), &mut trace)?;
+        let y = unet.forward(&x, &prepared, &c_noise, Some(&image_only), Deep::Run, &mut trace)?;
         checker.compare_notes(&format!("{set}."), trace, BAR)?;
         checker.compare_images(&format!("output.{set}.y"), &y, Some(BAR))?;
     }

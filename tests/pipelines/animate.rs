@@ -1,10 +1,11 @@
 use super::{SIDE, gpu, open, weights};
+use std::path::Path;
 use viseme::diffusion::Guidance;
 use viseme::media::{Audio, Frame};
 use viseme::ops::Region;
-use viseme::pipelines::Sampling;
 use viseme::pipelines::animate::{Animate, Options};
 use viseme::pipelines::segments::Parity;
+use viseme::pipelines::{Frames, Progress, Sampling};
 use viseme::{Error, Result};
 
 fn portrait(width: u32, height: u32) -> Frame {
@@ -27,6 +28,11 @@ fn job(frames: usize, options: Options) -> Animate<'static> {
 
 fn run(frames: usize, options: Options) -> Vec<Frame> {
     job(frames, options).frames().unwrap().collect::<Result<_>>().unwrap()
+}
+
+/// 40 frames: a keyframe batch and three windows, as approximations are tried on them.
+pub fn start(sampling: Sampling, dir: &Path, observer: Box<dyn FnMut(Progress)>) -> Frames<'static> {
+    job(40, Options { sampling, ..quick() }).resume(open(dir)).on_progress(observer).frames().unwrap()
 }
 
 #[test]

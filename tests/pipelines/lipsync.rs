@@ -8,7 +8,7 @@ use viseme::ops::{ConvBudget, ConvClass, Region, Rgb8, Scratch, Tuning};
 use viseme::pipelines::lipsync::{LipSync, Options, Paste};
 use viseme::pipelines::segments::{Extend, Length, Parity};
 use viseme::pipelines::weights::Storage;
-use viseme::pipelines::{Cancel, Phase, Sampling};
+use viseme::pipelines::{Cancel, Frames, Phase, Progress, Sampling};
 use viseme::{Error, Result};
 
 /// Moving gradients of any size and rate.
@@ -102,6 +102,12 @@ fn quick() -> Options {
         face: Some(Region { left: 0.0, top: 0.0, width: f64::from(SIDE), height: f64::from(SIDE) }),
         ..Options::default()
     }
+}
+
+/// 40 frames: a keyframe batch and three windows, as approximations are tried on them.
+pub fn start(sampling: Sampling, dir: &Path, observer: Box<dyn FnMut(Progress)>) -> Frames<'static> {
+    let lipsync = Job::crop(40).lipsync(Options { sampling, ..quick() });
+    lipsync.resume(open(dir)).on_progress(observer).frames().unwrap()
 }
 
 #[test]

@@ -3,8 +3,10 @@
 mod animate;
 #[path = "../common/device.rs"]
 mod device;
+mod fast;
 mod lipsync;
 mod memory;
+mod samplers;
 #[path = "../common/small.rs"]
 mod small;
 

@@ -3,6 +3,7 @@
 use super::device::{gpu, there};
 use viseme::gpu::{Elem, Gpu};
 use viseme::models::clip_unet::Prompt;
+use viseme::models::unet::Deep;
 use viseme::nn::Trace;
 use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
 use viseme::tensor::Tensor;
@@ -193,7 +194,7 @@ fn held_by_a_forward(gpu: &Gpu) -> u64 {
 
     gpu.reset_peak();
     let before = gpu.memory().current;
-    let y = unet.forward(&x, &prepared, &[0.5; BRANCHES * FRAMES], None, &mut Trace::off()).unwrap();
+    let y = unet.forward(&x, &prepared, &[0.5; BRANCHES * FRAMES], None, Deep::Run, &mut Trace::off()).unwrap();
     assert_eq!(y.shape(), x.shape());
     let held = gpu.memory().peak - before;
     assert_eq!(gpu.memory().current - before, y.size_bytes().next_multiple_of(256), "nothing but the output is left");
@@ -239,8 +240,10 @@ fn the_estimate_covers_the_published_network() {
         roles: Role::LIPSYNC,
         interpolation: Role::Interpolation,
         clip_evaluations: 1,
+        clip_work: 1.0,
         frames: FRAMES,
         clips_at_once: BRANCHES,
+        clips_kept: 0,
         storage: Storage::default(),
     };
     // The demo's estimate at its own size, in units of its own walk.
