@@ -4,8 +4,9 @@
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
 use super::winograd::{ConvClass, Winograd};
+use super::cooperative::{self, GemmTile};
 use super::{Call, piece};
-use crate::gpu::{Elem, Gpu, Kernel};
+use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use half::{bf16, f16};
@@ -54,7 +55,7 @@ impl WeightShape {
     }
 
     /// Columns of a panel: the kernels compute this many at a time.
-    fn panel(&self) -> usize {
+    pub(super) fn panel(&self) -> usize {
         if self.group_columns() <= 32 { 32 } else { 64 }
     }
 
@@ -70,7 +71,7 @@ impl WeightShape {
         self.kernel[0] * self.kernel[1] * self.tap_depth()
     }
 
-    fn panels(&self) -> usize {
+    pub(super) fn panels(&self) -> usize {
         self.groups * self.panels_per_group()
     }
 
@@ -319,6 +320,37 @@ pub(super) struct Gemm<'a> {
     pub(super) rows_per_add: usize,
     kernel: &'static Kernel,
     tile_rows: usize,
+    cooperative: Cooperative,
+}
+
+/// Whether a product may run on cooperative matrices, and in which tiles.
+#[derive(Clone, Copy)]
+enum Cooperative {
+    Tile(GemmTile),
+    /// In the best tile for each dispatch.
+    Matrices(Matrices),
+    No,
+}
+
+impl Cooperative {
+    /// For f16 operands alone: others would be rounded.
+    fn of(x: &Tensor, weight: &PackedWeight) -> Self {
+        let is_f16 = x.elem() == Elem::F16 && weight.tensor.elem() == Elem::F16;
+        is_f16.then(|| cooperative::matrices(x.gpu())).flatten().map_or(Self::No, Self::Matrices)
+    }
+
+    fn tile(self, gpu: &Gpu, shape: WeightShape, rows: usize, panels: usize) -> Option<GemmTile> {
+        match self {
+            Self::Tile(tile) => Some(tile),
+            Self::Matrices(matrices) => GemmTile::choose(gpu, matrices, shape, rows, panels),
+            Self::No => None,
+        }
+    }
+}
+
+/// The bare products of `x` `[rows, 1, 1, channels]`, f32, in tiles of one kind: how they are checked.
+pub(super) fn products_in(x: &Tensor, weight: &PackedWeight, tile: GemmTile) -> Result<Tensor> {
+    Gemm::bare(x, weight, Cooperative::Tile(tile))
 }
 
 /// `x` `[images, height, width, channels]` under `weight` → `[images, out height, out width, columns]` of type `elem`.
@@ -361,7 +393,8 @@ pub(super) fn gemm(
     }
     let (kernel, tile_rows) = kernel(x.gpu());
     let y = Tensor::empty(x.gpu(), &out_shape, elem)?;
-    let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1), kernel, tile_rows };
+    let (rows_per_add, cooperative) = ((rows / add_rows).max(1), Cooperative::of(x, weight));
+    let gemm = Gemm { weight, geometry, epilogue, rows_per_add, kernel, tile_rows, cooperative };
     if let Some(winograd) = weight.winograd.as_deref().filter(|w| w.pays(&geometry))
         && winograd.record(&gemm, x, &y)?
     {
@@ -414,12 +447,17 @@ fn in_strips(
 impl<'a> Gemm<'a> {
     /// The bare products in f32, `[rows, columns]`, of `x` `[rows, 1, 1, at least as many channels as the groups read]`.
     pub(super) fn products(x: &Tensor, weight: &'a PackedWeight) -> Result<Tensor> {
+        Self::bare(x, weight, Cooperative::of(x, weight))
+    }
+
+    fn bare(x: &Tensor, weight: &'a PackedWeight, cooperative: Cooperative) -> Result<Tensor> {
         let [rows, ..] = x.dims::<4>("products")?;
         let (kernel, tile_rows) = kernel(x.gpu());
         let geometry = Geometry { stride: 1, pad: [0, 0], out: [1, 1], upsample: false };
         let y = Tensor::empty(x.gpu(), &[rows, weight.shape.columns], Elem::F32)?;
         let epilogue = Epilogue::default();
-        Gemm { weight, geometry, epilogue, rows_per_add: rows.max(1), kernel, tile_rows }.split(x, &y)?;
+        let rows_per_add = rows.max(1);
+        Gemm { weight, geometry, epilogue, rows_per_add, kernel, tile_rows, cooperative }.split(x, &y)?;
         Ok(y)
     }
 
@@ -560,7 +598,7 @@ impl<'a> Gemm<'a> {
         let panel = shape.panel();
         let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
         let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
-        let constants = [
+        let mut constants = vec![
             ("PANEL", panel as u32),
             ("VECTORS", panel as u32 / 32),
             ("VECTOR", u32::from(vector)),
@@ -571,8 +609,15 @@ impl<'a> Gemm<'a> {
             ("BIAS", u32::from(epilogue.bias.is_some())),
             ("ADD", u32::from(epilogue.add.is_some())),
             ("RESIDUAL", u32::from(epilogue.residual.is_some())),
-        ]
-        .map(|(name, value): (&'static str, u32)| (name, value));
+        ];
+        let tile = self.cooperative.tile(y.gpu(), shape, rows, panels.len());
+        let (kernel, tile_rows, tile_panels) = match &tile {
+            Some(tile) => {
+                constants.extend(tile.constants());
+                (&cooperative::GEMM, tile.rows, tile.panels)
+            }
+            None => (self.kernel, self.tile_rows, 1),
+        };
         let start = (panels.start * shape.depth() + depth.start) * panel;
         let len = ((panels.len() - 1) * shape.depth() + depth.len()) * panel;
         let window = self.weight.tensor.view(start, &[len]).ok_or_else(|| {
@@ -606,7 +651,7 @@ impl<'a> Gemm<'a> {
         tensors.push(y);
         let columns = (panels.len() * panel).min(shape.columns);
         Call {
-            kernel: self.kernel,
+            kernel,
             constants: &constants,
             params,
             tensors: &tensors,
@@ -614,7 +659,7 @@ impl<'a> Gemm<'a> {
             flops: 2.0 * rows as f64 * columns as f64 * depth.len() as f64,
             site: self.weight.site.clone(),
         }
-        .record_grid([rows.div_ceil(self.tile_rows) as u32, panels.len() as u32, 1])
+        .record_grid([rows.div_ceil(tile_rows) as u32, panels.len().div_ceil(tile_panels) as u32, 1])
     }
 }
 

@@ -4,6 +4,7 @@
 mod attention;
 mod ceiling;
 mod composite;
+mod cooperative;
 mod fbank;
 mod gemm;
 mod group_norm;
@@ -22,6 +23,7 @@ mod sampling;
 mod winograd;
 
 pub use attention::{Attend, Bias, Rows};
+pub use cooperative::matrices;
 pub use ceiling::{Arithmetic, Chains};
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
@@ -39,6 +41,7 @@ use std::sync::Arc;
 /// Every kernel; portability tests and `viseme bench` walk this list.
 pub const KERNELS: &[&Kernel] = &[
     &attention::FEW,
+    &cooperative::ATTENTION,
     &attention::SUBGROUP,
     &attention::TILED,
     &ceiling::KERNEL,
@@ -53,6 +56,7 @@ pub const KERNELS: &[&Kernel] = &[
     &overlap_merge::KERNEL,
     &philox::KERNEL,
     &pointwise::GEGLU,
+    &cooperative::GEMM,
     &gemm::SUBGROUP,
     &gemm::TILED,
     &group_norm::APPLY,

@@ -1,6 +1,6 @@
 //! Matmul and convolution, in both kernels: gemm_subgroup and gemm_tiled.
 
-use crate::{Random, bar, check, gpu, portable_gpu, stored};
+use crate::{Random, bar, check, gpu, matrix_gpu, portable_gpu, stored};
 use viseme::gpu::{Elem, Gpu};
 use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 use viseme::tensor::Tensor;

@@ -3,6 +3,7 @@
 mod attention;
 mod ceiling;
 mod composite;
+mod cooperative;
 #[path = "../common/device.rs"]
 mod device;
 mod fbank;
@@ -26,7 +27,7 @@ mod winograd;
 use device::there;
 use half::f16;
 use std::sync::OnceLock;
-use viseme::gpu::{Elem, Gpu};
+use viseme::gpu::{Elem, Gpu, Matrices};
 use viseme::tensor::Tensor;
 
 /// The device that all tests share, its allocations poisoned with NaN; None, said once, where there is none.
@@ -48,6 +49,26 @@ pub fn portable_gpu() -> Option<&'static Gpu> {
         Gpu::restricted(None, as_a_gpu).ok().map(prepare)
     })
     .as_ref()
+}
+
+/// The same device taken for a GPU with cooperative matrices of side `edge`, 16 or 8, which plain loops stand in for. Each variant
+/// that runs on it is held to naga with the matrices themselves, too. None, said, where shaders have no f16.
+pub fn matrix_gpu(edge: u32) -> Option<&'static Gpu> {
+    static GPUS: [OnceLock<Option<Gpu>>; 2] = [OnceLock::new(), OnceLock::new()];
+    GPUS[usize::from(edge == 8)].get_or_init(|| emulating(edge).map(prepare)).as_ref()
+}
+
+pub fn emulating(edge: u32) -> Option<Gpu> {
+    if !gpu()?.capabilities().shader_f16 {
+        eprintln!("skipped: no f16 in shaders to emulate cooperative matrices with");
+        return None;
+    }
+    let with_matrices = |capabilities: &mut viseme::gpu::Capabilities| {
+        capabilities.subgroup_size = None;
+        capabilities.software = false;
+        capabilities.matrices = Some(Matrices { edge, emulated: true });
+    };
+    there(Gpu::restricted(None, with_matrices))
 }
 
 fn prepare(gpu: Gpu) -> Gpu {
