@@ -1,9 +1,10 @@
 // gemm_cooperative: matmul and convolution on cooperative matrices: f16 x and weights, f32 sums. A workgroup of four
-// subgroups computes ROWS x COLUMNS outputs in steps of 32 depths through two tiles in workgroup memory: one is multiplied while
-// the next is loaded (tile sizes: ggml's Vulkan back end; implicit GEMM: Chetlur et al. 2014).
+// subgroups computes ROWS x COLUMNS outputs in steps of 32 depths through workgroup memory; a tile is multiplied while the
+// next is on its way to registers, and to the other buffer where there are two (tile sizes: ggml's Vulkan back end; implicit GEMM: Chetlur et al. 2014).
 // Bindings, constants and formula: common/gemm.wgsl; matrices: common/matrix.wgsl. Beyond rows, depth and panels the tiles hold zeros
 // or rows that nothing is stored of, so that every subgroup does the same. Dispatch: x tiles of rows, y tiles of PANELS panels.
 //   ROWS, COLUMNS                    of a tile; COLUMNS = PANELS * PANEL, and PANELS > 1 only where groups is 1
+//   BUFFERS                          2, or 1 where workgroup memory has no room for them
 //   WORKGROUP                        four subgroups, two by two over the tile
 //   ROW_MATRICES                     of a subgroup; it has ROUNDS * STAGED across, STAGED of which are stored together
 //   DEPTH_MATRICES                   32 / MATRIX
@@ -18,7 +19,7 @@ const LEFT_STRIDE = STEP4 + 2u;
 const RIGHT_STRIDE = COLUMNS4 + 2u;
 const RIGHT_AT = ROWS * LEFT_STRIDE;
 const TILE = RIGHT_AT + STEP * RIGHT_STRIDE;
-const HALVES = 2u * TILE;
+const HALVES = BUFFERS * TILE;
 // Rows and columns of one subgroup, and its part of `sums`.
 const PART_ROWS = ROWS / 2u;
 const PART_COLUMNS = COLUMNS / 2u;
@@ -74,7 +75,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
 #end
     // Each turn loads tile k / STEP and multiplies the one before it.
     for (var k = 0u; k < depth + STEP; k += STEP) {
-        let tile = k / STEP % 2u * TILE;
+        let tile = k / STEP % BUFFERS * TILE;
         let full = params.depth_begin + k + left_depth;
         let tap = full / params.tap_depth;
         let channel = full - tap * params.tap_depth;
@@ -96,7 +97,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         }
 #end
         if k > 0u {
-            let before = TILE - tile;
+            let before = (BUFFERS - 1u) * TILE - tile;
 #for d in 0..DEPTH_MATRICES
             {
 #for m in 0..ROW_MATRICES
@@ -113,6 +114,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
             }
 #end
         }
+#if BUFFERS == 1
+        workgroupBarrier();
+#end
 #for i in 0..LEFT_QUADS
         halves_set(tile + (left_line + $i * (WORKGROUP / STEP4)) * LEFT_STRIDE + left_depth / 4u, next_left$i);
 #end

@@ -73,9 +73,8 @@ impl Matrices {
     /// The best of those that are listed and that `features` opened; `VISEME_MATRICES=off` takes none, `emulated` plain loops.
     pub(super) fn of(capabilities: &Capabilities, features: wgpu::Features) -> Result<Option<Self>> {
         let asked = std::env::var("VISEME_MATRICES").unwrap_or_default();
-        let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
-            | wgpu::Features::SHADER_F16
-            | wgpu::Features::SUBGROUP;
+        let needed =
+            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         let listed = |edge: &u32| {
             let text = format!("{edge}x{edge}x{edge} F16->F32");
             features.contains(needed) && capabilities.cooperative_matrices.contains(&text)

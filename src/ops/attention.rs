@@ -393,14 +393,7 @@ struct Plan {
 }
 
 /// The kernel for `problems` heads of `dim`, its workgroups and its sizes.
-fn plan(
-    gpu: &Gpu,
-    matrices: Option<Matrices>,
-    dim: usize,
-    problems: usize,
-    queries: usize,
-    keys: usize,
-) -> Plan {
+fn plan(gpu: &Gpu, matrices: Option<Matrices>, dim: usize, problems: usize, queries: usize, keys: usize) -> Plan {
     let capabilities = gpu.capabilities();
     let dim4 = dim.div_ceil(4);
     // Fewer queries or keys leave most of a tile empty.

@@ -44,6 +44,8 @@ pub(super) struct GemmTile {
     panel: usize,
     /// Panels of columns.
     pub panels: usize,
+    /// Tiles of each operand in workgroup memory.
+    buffers: usize,
 }
 
 impl GemmTile {
@@ -53,21 +55,36 @@ impl GemmTile {
         let panel = shape.panel();
         // A tile of two panels must not reach into another group, nor past a part of the weight.
         let pairs = shape.groups == 1 && panel == 64 && (panels.is_multiple_of(2) || panels == shape.panels());
-        let tile = move |rows, panels| Self { matrices, workgroup, rows, panel, panels };
-        let (large, small) = (tile(128, 2), tile(64, 1));
-        [pairs.then_some(large), Some(small)].into_iter().flatten().filter(move |t| fits(gpu, workgroup, t.bytes()))
+        let tile = move |rows, panels, buffers| Self { matrices, workgroup, rows, panel, panels, buffers };
+        let large = [2, 1].map(|buffers| tile(128, 2, buffers));
+        let large = large.into_iter().find(|t| pairs && fits(gpu, workgroup, t.bytes()));
+        let small = Some(tile(64, 1, 2)).filter(|t| fits(gpu, workgroup, t.bytes()));
+        [large, small].into_iter().flatten()
     }
 
     /// The tile for an output of `rows` rows and `panels` panels: the largest that makes enough workgroups, else the smallest.
-    pub fn choose(gpu: &Gpu, matrices: Matrices, shape: WeightShape, rows: usize, panels: usize) -> Option<Self> {
+    /// `VISEME_TILE`, 64 or 128, overrules that where its tile is possible.
+    pub fn choose(
+        gpu: &Gpu,
+        matrices: Matrices,
+        shape: WeightShape,
+        rows: usize,
+        panels: usize,
+    ) -> Result<Option<Self>> {
+        let forced = match std::env::var("VISEME_TILE").ok().as_deref() {
+            None | Some("") => None,
+            Some("64") => Some(64),
+            Some("128") => Some(128),
+            Some(other) => return Err(Problem::new("VISEME_TILE", "64 or 128", format!("'{other}'")).usage()),
+        };
         let mut last = None;
         for tile in Self::possible(gpu, matrices, shape, panels) {
-            if tile.workgroups(rows, panels) >= BUSY {
-                return Some(tile);
+            if forced.map_or(tile.workgroups(rows, panels) >= BUSY, |rows| tile.rows == rows) {
+                return Ok(Some(tile));
             }
             last = Some(tile);
         }
-        last
+        Ok(last)
     }
 
     fn workgroups(&self, rows: usize, panels: usize) -> usize {
@@ -84,10 +101,10 @@ impl GemmTile {
         (self.columns() / 2 / edge).min(32 / edge)
     }
 
-    /// Workgroup memory: two tiles of each operand and four parts of sums, rows padded.
+    /// Workgroup memory: tiles of both operands and four parts of sums, rows padded.
     fn bytes(&self) -> usize {
         let edge = self.matrices.edge as usize;
-        let halves = 2 * (self.rows * (STEP + 8) + STEP * (self.columns() + 8));
+        let halves = self.buffers * (self.rows * (STEP + 8) + STEP * (self.columns() + 8));
         2 * halves + 4 * 4 * edge * (self.staged() * edge + 4)
     }
 
@@ -101,6 +118,7 @@ impl GemmTile {
             ("ROWS", self.rows),
             ("COLUMNS", self.columns()),
             ("PANELS", self.panels),
+            ("BUFFERS", self.buffers),
             ("ROW_MATRICES", self.rows / 2 / edge),
             ("ROUNDS", self.columns() / 2 / edge / self.staged()),
             ("STAGED", self.staged()),
@@ -150,7 +168,8 @@ impl AttentionTile {
     }
 
     fn bytes(&self) -> usize {
-        let halves = self.rows * (self.chunks * self.chunk + 8) + self.keys * (self.chunk + 8) + self.rows * (self.keys + 8);
+        let halves =
+            self.rows * (self.chunks * self.chunk + 8) + self.keys * (self.chunk + 8) + self.rows * (self.keys + 8);
         2 * halves + 4 * self.rows * (self.keys.max(self.chunk) + 4) + 4 * self.workgroup
     }
 
@@ -213,8 +232,11 @@ fn check(gpu: &Gpu, matrices: Matrices) -> Result<()> {
             continue;
         }
         let (tokens, scale) = (70, (dim as f32).powf(-0.5));
-        let [(q, q_values), (k, k_values), (v, v_values)] =
-            [patterned(gpu, &[tokens, dim], 5)?, patterned(gpu, &[tokens, dim], 900)?, patterned(gpu, &[tokens, dim], 77)?];
+        let [(q, q_values), (k, k_values), (v, v_values)] = [
+            patterned(gpu, &[tokens, dim], 5)?,
+            patterned(gpu, &[tokens, dim], 900)?,
+            patterned(gpu, &[tokens, dim], 77)?,
+        ];
         let mut want = Vec::new();
         for q in q_values.chunks(dim) {
             let dot = |k: &[f32]| q.iter().zip(k).map(|(q, k)| f64::from(q * k)).sum::<f64>() * f64::from(scale);

@@ -3,8 +3,8 @@
 //! A linear layer is a 1x1 convolution over a line of pixels; a temporal (3,1,1) convolution is a 3x1 convolution over
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
-use super::winograd::{ConvClass, Winograd};
 use super::cooperative::{self, GemmTile};
+use super::winograd::{ConvClass, Winograd};
 use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;
@@ -339,11 +339,11 @@ impl Cooperative {
         is_f16.then(|| cooperative::matrices(x.gpu())).flatten().map_or(Self::No, Self::Matrices)
     }
 
-    fn tile(self, gpu: &Gpu, shape: WeightShape, rows: usize, panels: usize) -> Option<GemmTile> {
+    fn tile(self, gpu: &Gpu, shape: WeightShape, rows: usize, panels: usize) -> Result<Option<GemmTile>> {
         match self {
-            Self::Tile(tile) => Some(tile),
+            Self::Tile(tile) => Ok(Some(tile)),
             Self::Matrices(matrices) => GemmTile::choose(gpu, matrices, shape, rows, panels),
-            Self::No => None,
+            Self::No => Ok(None),
         }
     }
 }
@@ -610,7 +610,7 @@ impl<'a> Gemm<'a> {
             ("ADD", u32::from(epilogue.add.is_some())),
             ("RESIDUAL", u32::from(epilogue.residual.is_some())),
         ];
-        let tile = self.cooperative.tile(y.gpu(), shape, rows, panels.len());
+        let tile = self.cooperative.tile(y.gpu(), shape, rows, panels.len())?;
         let (kernel, tile_rows, tile_panels) = match &tile {
             Some(tile) => {
                 constants.extend(tile.constants());

@@ -23,8 +23,8 @@ mod sampling;
 mod winograd;
 
 pub use attention::{Attend, Bias, Rows};
-pub use cooperative::matrices;
 pub use ceiling::{Arithmetic, Chains};
+pub use cooperative::matrices;
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use mask::PixelBox;

@@ -1,4 +1,4 @@
-//! Matmul and convolution, in both kernels: gemm_subgroup and gemm_tiled.
+//! Matmul and convolution, in their three kernels: gemm_subgroup, gemm_tiled and, emulated, gemm_cooperative.
 
 use crate::{Random, bar, check, gpu, matrix_gpu, portable_gpu, stored};
 use viseme::gpu::{Elem, Gpu};
@@ -125,19 +125,27 @@ fn every_shape_matches_the_reference() {
             }
         }
     }
+    for gpu in [matrix_gpu(16), matrix_gpu(8)].into_iter().flatten() {
+        let mut random = Random(2);
+        for case in cases() {
+            case.run(gpu, Elem::F16, Elem::F16, &mut random);
+        }
+    }
 }
 
 #[test]
 fn the_epilogue_applies_in_order() {
-    for gpu in [gpu(), portable_gpu()].into_iter().flatten() {
+    let plain = [gpu(), portable_gpu()].map(|gpu| (gpu, Elem::F32));
+    let matrices = [matrix_gpu(16), matrix_gpu(8)].map(|gpu| (gpu, Elem::F16));
+    for (gpu, weight_elem) in plain.into_iter().chain(matrices).filter_map(|(gpu, elem)| Some((gpu?, elem))) {
         for (columns, elem) in [(8, Elem::F32), (6, Elem::F16), (6, Elem::F32), (5, Elem::F32), (68, Elem::F16)] {
             let (rows, channels) = (12, 20);
             let mut random = Random(3);
             let x = stored(elem, &random.vec(rows * channels));
-            let (w, bias) = (random.vec(columns * channels), random.vec(columns));
+            let (w, bias) = (stored(weight_elem, &random.vec(columns * channels)), random.vec(columns));
             let (add, residual) = (stored(elem, &random.vec(3 * columns)), stored(elem, &random.vec(rows * columns)));
             let shape = WeightShape::linear(columns, channels);
-            let weight = PackedWeight::pack(gpu, shape, Elem::F32, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+            let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
             let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
             let bias_t = tensor(&[columns], &bias, Elem::F32);
             let add_t = tensor(&[3, columns], &add, elem);

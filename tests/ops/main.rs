@@ -63,7 +63,12 @@ pub fn emulating(edge: u32) -> Option<Gpu> {
         eprintln!("skipped: no f16 in shaders to emulate cooperative matrices with");
         return None;
     }
+    // lavapipe promises 32 KiB of workgroup memory and takes what it is given: with 48 the larger tiles run, too.
+    let roomy = edge == 16 && gpu()?.capabilities().software;
     let with_matrices = |capabilities: &mut viseme::gpu::Capabilities| {
+        if roomy {
+            capabilities.max_workgroup_bytes = 48 << 10;
+        }
         capabilities.subgroup_size = None;
         capabilities.software = false;
         capabilities.matrices = Some(Matrices { edge, emulated: true });
