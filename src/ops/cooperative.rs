@@ -148,6 +148,9 @@ impl AttentionTile {
     /// subgroup with a quarter of the columns.
     pub fn choose(gpu: &Gpu, matrices: Matrices, dim: usize) -> Option<Self> {
         let workgroup = workgroup(gpu, matrices);
+        if workgroup < 64 {
+            return None; // Each query's row needs an invocation.
+        }
         let tile = |rows, keys, chunk, column_parts| Self {
             matrices,
             workgroup,

@@ -139,6 +139,10 @@ fn the_epilogue_applies_in_order() {
     let matrices = [matrix_gpu(16), matrix_gpu(8)].map(|gpu| (gpu, Elem::F16));
     for (gpu, weight_elem) in plain.into_iter().chain(matrices).filter_map(|(gpu, elem)| Some((gpu?, elem))) {
         for (columns, elem) in [(8, Elem::F32), (6, Elem::F16), (6, Elem::F32), (5, Elem::F32), (68, Elem::F16)] {
+            // What follows the sums is the same text for both kinds of matrices.
+            if gpu.capabilities().matrices.is_some_and(|matrices| matrices.edge == 8) && columns != 68 {
+                continue;
+            }
             let (rows, channels) = (12, 20);
             let mut random = Random(3);
             let x = stored(elem, &random.vec(rows * channels));
