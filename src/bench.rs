@@ -284,7 +284,14 @@ pub fn cases() -> Vec<Case> {
 
 /// Shapes beside those of [`cases`] that benches/rivals compares: too large for a test that runs every case.
 pub fn large_cases() -> Vec<Case> {
-    vec![Case::attention(14, 4096, 5, 64), Case::host_overhead(10_000)]
+    vec![
+        Case::attention(14, 4096, 5, 64),
+        Case::matmul(4096, 4096, 4096),
+        Case::conv("conv 3x3", [14, 64, 64, 320], 320, [3, 3], ConvClass::Direct),
+        Case::conv("conv 3x3", [14, 32, 32, 640], 640, [3, 3], ConvClass::Direct),
+        Case::attention(1, 4096, 1, 512),
+        Case::host_overhead(10_000),
+    ]
 }
 
 /// The filter bank of 40 s of speech, and WavLM's position bias over 8 s.

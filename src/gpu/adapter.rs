@@ -20,6 +20,8 @@ pub struct Capabilities {
     pub timestamps: bool,
     /// Sizes and types of cooperative matrices, as `MxNxK ab->cr`.
     pub cooperative_matrices: Vec<String>,
+    /// Which of them the kernels multiply; None on a host program's device, whose list is out of reach.
+    pub matrices: Option<Matrices>,
     pub max_binding_bytes: u64,
     pub max_buffer_bytes: u64,
     pub max_workgroup_bytes: u32,
@@ -46,6 +48,7 @@ impl Capabilities {
             subgroup_size: subgroups.then_some(info.subgroup_min_size),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             cooperative_matrices: Vec::new(),
+            matrices: None,
             max_binding_bytes,
             max_buffer_bytes: limits.max_buffer_size,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -53,6 +56,36 @@ impl Capabilities {
             offset_alignment: limits.min_storage_buffer_offset_alignment,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
         })
+    }
+}
+
+/// Square matrices of f16 that a subgroup multiplies and adds to one of f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Matrices {
+    /// Rows and columns of each: 16, or 8 (Metal).
+    pub edge: u32,
+    /// By plain loops over the same tiles, which any device with f16 in shaders can run: for tests, and to tell a fault of the
+    /// tile code from one of the device.
+    pub emulated: bool,
+}
+
+impl Matrices {
+    /// The best of those that are listed and that `features` opened; `VISEME_MATRICES=off` takes none, `emulated` plain loops.
+    pub(super) fn of(capabilities: &Capabilities, features: wgpu::Features) -> Result<Option<Self>> {
+        let asked = std::env::var("VISEME_MATRICES").unwrap_or_default();
+        let needed =
+            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+        let listed = |edge: &u32| {
+            let text = format!("{edge}x{edge}x{edge} F16->F32");
+            features.contains(needed) && capabilities.cooperative_matrices.contains(&text)
+        };
+        match asked.as_str() {
+            "" => Ok([16, 8].into_iter().find(listed).map(|edge| Self { edge, emulated: false })),
+            "off" => Ok(None),
+            "emulated" if capabilities.shader_f16 => Ok(Some(Self { edge: 16, emulated: true })),
+            "emulated" => Err(Problem::new("VISEME_MATRICES=emulated", "f16 in shaders", "a device without").gpu()),
+            other => Err(Problem::new("VISEME_MATRICES", "off, emulated or nothing", format!("'{other}'")).usage()),
+        }
     }
 }
 

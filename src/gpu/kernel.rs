@@ -91,6 +91,7 @@ const INCLUDES: &[(&str, &str)] = &[
     ("attention", include_str!("../../kernels/common/attention.wgsl")),
     ("gelu", include_str!("../../kernels/common/gelu.wgsl")),
     ("gemm", include_str!("../../kernels/common/gemm.wgsl")),
+    ("matrix", include_str!("../../kernels/common/matrix.wgsl")),
     ("reduce", include_str!("../../kernels/common/reduce.wgsl")),
     ("winograd", include_str!("../../kernels/common/winograd.wgsl")),
 ];
@@ -295,8 +296,10 @@ impl Expansion<'_> {
             );
         };
         let mode = if access == Access::Read { "read" } else { "read_write" };
+        let native = access == Access::Read && elem == Elem::F16 && self.holds("NATIVE_F16")?;
         let array = match elem {
             Elem::F32 => "vec4<f32>",
+            Elem::F16 if native => "vec4<f16>",
             Elem::F16 => "vec2<u32>",
             Elem::U32 => "u32",
             Elem::I8 => "vec4<u32>",
@@ -304,6 +307,7 @@ impl Expansion<'_> {
         let _ = writeln!(self.wgsl, "@group(0) @binding({index}) var<storage, {mode}> {name}: array<{array}>;");
         let reads = match elem {
             Elem::F32 => READS_F32,
+            Elem::F16 if native => READS_NATIVE_F16,
             Elem::F16 => READS_F16,
             Elem::U32 | Elem::I8 => "",
         };
@@ -329,6 +333,15 @@ fn NAME_at4(i: u32) -> vec4<f32> { return NAME[i]; }
 const READS_F16: &str = "fn NAME_at(i: u32) -> f32 { return unpack2x16float(NAME[i >> 2u][(i >> 1u) & 1u])[i & 1u]; }
 fn NAME_at2(i: u32) -> vec2<f32> { return unpack2x16float(NAME[i >> 1u][i & 1u]); }
 fn NAME_at4(i: u32) -> vec4<f32> { let w = NAME[i]; return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)); }
+";
+// With one accessor more, which leaves the elements as they are.
+const READS_NATIVE_F16: &str = "fn NAME_at(i: u32) -> f32 { return f32(NAME[i >> 2u][i & 3u]); }
+fn NAME_at2(i: u32) -> vec2<f32> {
+    let v = NAME[i >> 1u];
+    return vec2<f32>(select(v.xy, v.zw, (i & 1u) == 1u));
+}
+fn NAME_at4(i: u32) -> vec4<f32> { return vec4<f32>(NAME[i]); }
+fn NAME_half4(i: u32) -> vec4<f16> { return NAME[i]; }
 ";
 const WRITES_F32: &str = "fn NAME_set4(i: u32, v: vec4<f32>) { NAME[i] = v; }
 fn NAME_set2(i: u32, v: vec2<f32>) { NAME[i >> 1u][(i & 1u) * 2u] = v.x; NAME[i >> 1u][(i & 1u) * 2u + 1u] = v.y; }
@@ -356,6 +369,9 @@ pub(super) struct Pipeline {
 /// Sees every variant of a kernel once, before its first use.
 pub type Inspector = Box<dyn Fn(&Kernel, &Variant) + Send>;
 
+/// Changes the WGSL of a variant before it is compiled.
+pub type Editor = Box<dyn Fn(&Kernel, String) -> String + Send>;
+
 /// Pipelines by variant, each made once, by whoever needs it first or ahead of that by [`Pipelines::prepare`].
 pub(super) struct Pipelines {
     device: wgpu::Device,
@@ -366,6 +382,7 @@ pub(super) struct Pipelines {
     used: Mutex<Vec<Variant>>,
     pub cache: OnceLock<Cache>,
     pub inspector: Mutex<Option<Inspector>>,
+    pub editor: Mutex<Option<Editor>>,
 }
 
 /// Locked while its pipeline is made, so that nobody makes it twice.
@@ -385,6 +402,7 @@ impl Pipelines {
             used: Mutex::default(),
             cache: OnceLock::new(),
             inspector: Mutex::default(),
+            editor: Mutex::default(),
         }
     }
 
@@ -408,7 +426,10 @@ impl Pipelines {
         if let Some(pipeline) = &*made {
             return Ok(pipeline.clone());
         }
-        let expanded = expand(kernel, &variant.constants, &variant.elems, self.parameters)?;
+        let mut expanded = expand(kernel, &variant.constants, &variant.elems, self.parameters)?;
+        if let Some(edit) = &*lock(&self.editor) {
+            expanded.wgsl = edit(kernel, expanded.wgsl);
+        }
         let pipeline = Arc::new(self.build(kernel, &expanded)?);
         *made = Some(pipeline.clone());
         Ok(pipeline)

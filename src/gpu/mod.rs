@@ -7,8 +7,8 @@ mod kernel;
 mod memory;
 mod recorder;
 
-pub use adapter::{Capabilities, parse_size};
-pub use kernel::{Access, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
+pub use adapter::{Capabilities, Matrices, parse_size};
+pub use kernel::{Access, Editor, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
 pub use memory::{Buffer, Memory};
 pub use recorder::{ProfileRow, Work};
 
@@ -42,6 +42,8 @@ struct Inner {
     poison: std::sync::OnceLock<Buffer>,
     /// What layers above decided for this device, one value of a type.
     settings: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// The matrices that a check found right.
+    matrices: std::sync::OnceLock<Option<Matrices>>,
 }
 
 /// A job whose variants are kept for its next run.
@@ -110,6 +112,7 @@ impl Gpu {
         let mut gpu = Self::from_device(device, queue)?;
         if let Some(inner) = Arc::get_mut(&mut gpu.inner) {
             inner.capabilities.cooperative_matrices = adapter::cooperative_matrices(&adapter);
+            inner.capabilities.matrices = Matrices::of(&inner.capabilities, inner.device.features())?;
             restrict(&mut inner.capabilities);
         }
         Ok(gpu)
@@ -162,6 +165,7 @@ impl Gpu {
             faults,
             poison: std::sync::OnceLock::new(),
             settings: RwLock::default(),
+            matrices: std::sync::OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -286,6 +290,28 @@ impl Gpu {
     /// For tests: `inspector` sees every variant of a kernel that is used from now on.
     pub fn inspect_variants(&self, inspector: Inspector) {
         *lock(&self.inner.pipelines.inspector) = Some(inspector);
+    }
+
+    /// For tests: from now on `editor` may change a kernel's WGSL before it is compiled, to put a fault into it.
+    pub fn edit_kernels(&self, editor: Editor) {
+        *lock(&self.inner.pipelines.editor) = Some(editor);
+    }
+
+    /// The matrices that kernels may multiply: those of the capabilities if `check`, which the first call runs, finds nothing
+    /// wrong with them. A device that lists what it computes wrongly goes on without, with a warning.
+    pub fn checked_matrices(&self, check: impl FnOnce(Matrices) -> Result<()>) -> Option<Matrices> {
+        let settle = || {
+            let matrices = self.inner.capabilities.matrices?;
+            match check(matrices) {
+                Ok(()) => Some(matrices),
+                Err(error) => {
+                    let name = &self.inner.capabilities.name;
+                    tracing::warn!("{name} lists cooperative matrices but fails their test, goes on without: {error}");
+                    None
+                }
+            }
+        };
+        *self.inner.matrices.get_or_init(settle)
     }
 
     /// Records one dispatch.

@@ -1,8 +1,9 @@
 //! Attention over rows of channels-last tensors, read where they lie: nothing is transposed, repeated or gathered.
 
 use super::Call;
+use super::cooperative::{self, AttentionTile};
 use super::tuning::{AttentionClass, Tuning, is_narrow_software};
-use crate::gpu::{Elem, Gpu, Kernel};
+use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::ops::Range;
@@ -171,6 +172,12 @@ fn alignment(gpu: &Gpu) -> usize {
 impl Attend<'_> {
     /// The attended values, `heads * head_dim` wide, in the rows, order and element type of `q`'s tensor.
     pub fn run(&self) -> Result<Tensor> {
+        let is_f16 = [&self.q, &self.k, &self.v].iter().all(|rows| rows.tensor.elem() == Elem::F16);
+        self.run_on(is_f16.then(|| cooperative::matrices(self.q.tensor.gpu())).flatten())
+    }
+
+    /// The same on cooperative matrices, if they are given and pay: for q, k and v of f16.
+    pub(super) fn run_on(&self, matrices: Option<Matrices>) -> Result<Tensor> {
         let (heads, dim) = (self.heads, self.head_dim);
         let inner = self.q.inner.max(self.k.inner);
         let (Some(q), Some(k), Some(v)) = (self.q.grouped(inner), self.k.grouped(inner), self.v.grouped(inner)) else {
@@ -208,7 +215,7 @@ impl Attend<'_> {
                 run: 1,
             });
         }
-        self.record(&operands, [q.outer, inner, heads, queries, keys])?;
+        self.record(&operands, [q.outer, inner, heads, queries, keys], matrices)?;
         Ok(out)
     }
 
@@ -257,12 +264,14 @@ impl Attend<'_> {
 
     /// The dispatches for `extents`, cut into blocks whose operands fit a binding. Blocks of keys follow one another over
     /// a state that holds each query's maximum, sum and accumulator.
-    fn record(&self, operands: &[Operand<'_>], extents: Axes) -> Result<()> {
+    fn record(&self, operands: &[Operand<'_>], extents: Axes, matrices: Option<Matrices>) -> Result<()> {
         let gpu = operands[0].tensor.gpu();
         let block = self.block(operands, extents)?;
         let ranges =
             |axis: usize| (0..extents[axis]).step_by(block[axis]).map(move |i| i..extents[axis].min(i + block[axis]));
         let carry = block[KEYS] < extents[KEYS];
+        // That kernel takes no state.
+        let matrices = matrices.filter(|_| !carry);
         for outer in ranges(OUTER) {
             for (inner, heads) in ranges(INNER).flat_map(|inner| ranges(HEADS).map(move |heads| (inner.clone(), heads)))
             {
@@ -273,7 +282,7 @@ impl Attend<'_> {
                     for keys in ranges(KEYS) {
                         let (first, last) = (keys.start == 0, keys.end == extents[KEYS]);
                         let block = [outer.clone(), inner.clone(), heads.clone(), queries.clone(), keys];
-                        self.dispatch(operands, &block, state.as_ref(), first, last)?;
+                        self.dispatch(operands, &block, state.as_ref(), [first, last], matrices)?;
                     }
                 }
             }
@@ -317,8 +326,8 @@ impl Attend<'_> {
         operands: &[Operand<'_>],
         block: &[Range<usize>; 5],
         state: Option<&Tensor>,
-        first: bool,
-        last: bool,
+        [first, last]: [bool; 2],
+        matrices: Option<Matrices>,
     ) -> Result<()> {
         let windows = operands.iter().map(|o| o.window(block)).collect::<Result<Vec<_>>>()?;
         let base = |i: usize| windows.get(i).map_or(0, |(_, base)| *base);
@@ -355,7 +364,7 @@ impl Attend<'_> {
             first: first.into(),
             last: last.into(),
         };
-        let plan = plan(windows[0].0.gpu(), self.head_dim, problems, queries, keys);
+        let plan = plan(windows[0].0.gpu(), matrices, self.head_dim, problems, queries, keys);
         let flags = [("BIAS", self.bias.is_some()), ("CARRY", state.is_some()), ("VECTOR", self.vector())];
         let flags = flags.map(|(name, holds)| (name, usize::from(holds)));
         let constants: Vec<_> = plan.constants.into_iter().chain([("DIM", self.head_dim)]).chain(flags).collect();
@@ -382,9 +391,15 @@ struct Plan {
 }
 
 /// The kernel for `problems` heads of `dim`, its workgroups and its sizes.
-fn plan(gpu: &Gpu, dim: usize, problems: usize, queries: usize, keys: usize) -> Plan {
+fn plan(gpu: &Gpu, matrices: Option<Matrices>, dim: usize, problems: usize, queries: usize, keys: usize) -> Plan {
     let dim4 = dim.div_ceil(4);
     let class = AttentionClass::of(dim, keys);
+    // Fewer queries or keys leave most of a tile empty.
+    let pays = queries >= 16 && class != AttentionClass::Few;
+    if let Some(tile) = matrices.filter(|_| pays).and_then(|matrices| AttentionTile::choose(gpu, matrices, dim)) {
+        let groups = problems * queries.div_ceil(tile.rows);
+        return Plan { kernel: &cooperative::ATTENTION, groups, constants: tile.constants() };
+    }
     let tile = Tuning::of(gpu).queries(class, gpu.capabilities());
     if is_narrow_software(gpu.capabilities()) {
         let wide = dim4 > 32;

@@ -3,11 +3,12 @@
 //! A linear layer is a 1x1 convolution over a line of pixels; a temporal (3,1,1) convolution is a 3x1 convolution over
 //! the image [frames, height*width]; a 1-D convolution has images of width 1.
 
+use super::cooperative::{self, GemmTile};
 use super::int8::Int8;
 use super::tuning::{ProductClass, Tile, Tuning};
 use super::winograd::{ConvClass, Winograd};
 use super::{Call, on_all_cores, piece};
-use crate::gpu::{Elem, Gpu, Kernel};
+use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use half::{bf16, f16};
@@ -63,7 +64,7 @@ impl WeightShape {
     }
 
     /// Columns of a panel: the kernels compute this many at a time. Four depths of a panel fill a binding's alignment.
-    fn panel(&self, elem: Elem) -> usize {
+    pub(super) fn panel(&self, elem: Elem) -> usize {
         if self.group_columns() <= 32 && elem != Elem::I8 { 32 } else { 64 }
     }
 
@@ -79,7 +80,7 @@ impl WeightShape {
         self.kernel[0] * self.kernel[1] * self.tap_depth()
     }
 
-    fn panels(&self, elem: Elem) -> usize {
+    pub(super) fn panels(&self, elem: Elem) -> usize {
         self.groups * self.panels_per_group(elem)
     }
 
@@ -351,6 +352,37 @@ pub(super) struct Gemm<'a> {
     pub(super) geometry: Geometry,
     pub(super) epilogue: Epilogue<'a>,
     pub(super) rows_per_add: usize,
+    cooperative: Cooperative,
+}
+
+/// Whether a product may run on cooperative matrices, and in which tiles.
+#[derive(Clone, Copy)]
+enum Cooperative {
+    Tile(GemmTile),
+    /// In the best tile for each dispatch.
+    Matrices(Matrices),
+    No,
+}
+
+impl Cooperative {
+    /// For f16 operands alone: others would be rounded.
+    fn of(x: &Tensor, weight: &PackedWeight) -> Self {
+        let is_f16 = x.elem() == Elem::F16 && weight.tensor.elem() == Elem::F16;
+        is_f16.then(|| cooperative::matrices(x.gpu())).flatten().map_or(Self::No, Self::Matrices)
+    }
+
+    fn tile(self, gpu: &Gpu, shape: WeightShape, rows: usize, panels: usize) -> Result<Option<GemmTile>> {
+        match self {
+            Self::Tile(tile) => Ok(Some(tile)),
+            Self::Matrices(matrices) => GemmTile::choose(gpu, matrices, shape, rows, panels),
+            Self::No => Ok(None),
+        }
+    }
+}
+
+/// The bare products of `x` `[rows, 1, 1, channels]`, f32, in tiles of one kind: how they are checked.
+pub(super) fn products_in(x: &Tensor, weight: &PackedWeight, tile: GemmTile) -> Result<Tensor> {
+    Gemm::bare(x, weight, Cooperative::Tile(tile))
 }
 
 /// `x` `[images, height, width, channels]` under `weight` → `[images, out height, out width, columns]` of type `elem`.
@@ -392,7 +424,8 @@ pub(super) fn gemm(
         return in_strips(x, weight, geometry, epilogue, elem);
     }
     let y = Tensor::empty(x.gpu(), &out_shape, elem)?;
-    let gemm = Gemm { weight, geometry, epilogue, rows_per_add: (rows / add_rows).max(1) };
+    let (rows_per_add, cooperative) = ((rows / add_rows).max(1), Cooperative::of(x, weight));
+    let gemm = Gemm { weight, geometry, epilogue, rows_per_add, cooperative };
     if let Some(winograd) = weight.winograd.as_deref().filter(|w| w.pays(&geometry))
         && winograd.record(&gemm, x, &y)?
     {
@@ -445,11 +478,16 @@ fn in_strips(
 impl<'a> Gemm<'a> {
     /// The bare products in f32, `[rows, columns]`, of `x` `[rows, 1, 1, at least as many channels as the groups read]`.
     pub(super) fn products(x: &Tensor, weight: &'a PackedWeight) -> Result<Tensor> {
+        Self::bare(x, weight, Cooperative::of(x, weight))
+    }
+
+    fn bare(x: &Tensor, weight: &'a PackedWeight, cooperative: Cooperative) -> Result<Tensor> {
         let [rows, ..] = x.dims::<4>("products")?;
         let geometry = Geometry { stride: 1, pad: [0, 0], out: [1, 1], upsample: false };
         let y = Tensor::empty(x.gpu(), &[rows, weight.shape.columns], Elem::F32)?;
         let epilogue = Epilogue::default();
-        Gemm { weight, geometry, epilogue, rows_per_add: rows.max(1) }.split(x, &y)?;
+        let rows_per_add = rows.max(1);
+        Gemm { weight, geometry, epilogue, rows_per_add, cooperative }.split(x, &y)?;
         Ok(y)
     }
 
@@ -591,7 +629,7 @@ impl<'a> Gemm<'a> {
         let panel = shape.panel(elem);
         let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
         let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
-        let plan = self.plan(y.gpu(), rows, panels);
+        let plan = self.plan(y.gpu(), rows, panels)?;
         let constants = [
             ("PANEL", panel as u32),
             ("VECTOR", u32::from(vector)),
@@ -651,15 +689,19 @@ impl<'a> Gemm<'a> {
     }
 
     /// The kernel for `rows` rows under `panels`, as it is tuned.
-    fn plan(&self, gpu: &Gpu, rows: usize, panels: &Range<usize>) -> Plan {
+    fn plan(&self, gpu: &Gpu, rows: usize, panels: &Range<usize>) -> Result<Plan> {
         let (shape, elem) = (self.weight.shape, self.weight.tensor.elem());
+        if let Some(tile) = self.cooperative.tile(gpu, shape, rows, panels.len())? {
+            let groups = [rows.div_ceil(tile.rows) as u32, panels.len().div_ceil(tile.panels) as u32, 1];
+            return Ok(Plan { kernel: &cooperative::GEMM, constants: tile.constants(), groups });
+        }
         let taps = shape.kernel[0] * shape.kernel[1];
         let class = ProductClass::of(rows, panels.len(), shape.panel(elem), taps);
         let kernel = Tuning::of(gpu).product(class, gpu.capabilities());
         let vectors = shape.panel(elem) as u32 / 32;
         let Some(tile) = kernel.tile() else {
             let groups = [rows.div_ceil(LEAST_ROWS) as u32, panels.len() as u32, 1];
-            return Plan { kernel: &SUBGROUP, constants: vec![("VECTORS", vectors)], groups };
+            return Ok(Plan { kernel: &SUBGROUP, constants: vec![("VECTORS", vectors)], groups });
         };
         let of_group = shape.panels_per_group(elem);
         let begin = panels.start % of_group;
@@ -687,7 +729,7 @@ impl<'a> Gemm<'a> {
         } else {
             panels.len().div_ceil(per_group)
         };
-        Plan { kernel: &TILED, constants, groups: [rows.div_ceil(tile.rows as usize) as u32, blocks as u32, 1] }
+        Ok(Plan { kernel: &TILED, constants, groups: [rows.div_ceil(tile.rows as usize) as u32, blocks as u32, 1] })
     }
 }
 

@@ -5,6 +5,7 @@ mod attention;
 mod autotune;
 mod ceiling;
 mod composite;
+mod cooperative;
 mod fbank;
 mod gemm;
 mod group_norm;
@@ -27,6 +28,7 @@ mod winograd;
 pub use attention::{Attend, Bias, Rows};
 pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
+pub use cooperative::matrices;
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 pub use int8::Int8;
@@ -45,6 +47,7 @@ use std::sync::Arc;
 /// Every kernel; portability tests and `viseme bench` walk this list.
 pub const KERNELS: &[&Kernel] = &[
     &attention::FEW,
+    &cooperative::ATTENTION,
     &attention::SUBGROUP,
     &attention::TILED,
     &ceiling::KERNEL,
@@ -59,6 +62,7 @@ pub const KERNELS: &[&Kernel] = &[
     &overlap_merge::KERNEL,
     &philox::KERNEL,
     &pointwise::GEGLU,
+    &cooperative::GEMM,
     &gemm::SUBGROUP,
     &gemm::TILED,
     &group_norm::APPLY,

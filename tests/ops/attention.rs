@@ -1,17 +1,18 @@
-//! Attention in its three kernels: attention_subgroup, attention_tiled, and attention_few for problems of few keys.
+//! Attention in its kernels: attention_subgroup, attention_tiled, attention_few for problems of few keys, and, emulated,
+//! attention_cooperative.
 
-use crate::{Random, bar, check, gpu, portable_gpu, stored};
+use crate::{Random, bar, check, gpu, matrix_gpu, portable_gpu, stored};
 use std::sync::OnceLock;
 use viseme::gpu::{Elem, Gpu};
 use viseme::ops::{Attend, Bias, Rows};
 use viseme::tensor::Tensor;
 
 /// Rows of `[.., width]` values: where the row of (batch, token) begins.
-struct Side<'a> {
-    values: &'a [f32],
-    width: usize,
-    column: usize,
-    row: &'a dyn Fn(usize, usize) -> usize,
+pub struct Side<'a> {
+    pub values: &'a [f32],
+    pub width: usize,
+    pub column: usize,
+    pub row: &'a dyn Fn(usize, usize) -> usize,
 }
 
 impl Side<'_> {
@@ -20,16 +21,16 @@ impl Side<'_> {
     }
 }
 
-struct Size {
-    batches: usize,
-    heads: usize,
-    head_dim: usize,
-    queries: usize,
-    keys: usize,
+pub struct Size {
+    pub batches: usize,
+    pub heads: usize,
+    pub head_dim: usize,
+    pub queries: usize,
+    pub keys: usize,
 }
 
 /// out = softmax(q k^T * scale + extra) v, in rows laid out as q's; `extra(batch, head, query, key)`.
-fn reference(
+pub fn reference(
     size: &Size,
     q: &Side,
     k: &Side,
@@ -67,31 +68,34 @@ fn reference(
     out
 }
 
-/// The device as it is, without subgroups, and with bindings so small that every operand is cut up.
+/// The device as it is, without subgroups, with bindings so small that every operand is cut up, and with matrices emulated.
 fn devices() -> impl Iterator<Item = &'static Gpu> {
     static NARROW: OnceLock<Option<Gpu>> = OnceLock::new();
     let narrow =
         || gpu().and_then(|_| Gpu::restricted(None, |capabilities| capabilities.max_binding_bytes = 16 << 10).ok());
     let narrow = NARROW.get_or_init(|| narrow().map(crate::prepare)).as_ref();
-    [gpu(), portable_gpu(), narrow].into_iter().flatten()
+    [gpu(), portable_gpu(), narrow, matrix_gpu(16), matrix_gpu(8)].into_iter().flatten()
 }
 
-fn none(_: usize, _: usize, _: usize, _: usize) -> f64 {
+pub fn none(_: usize, _: usize, _: usize, _: usize) -> f64 {
     0.0
 }
 
-struct Made {
-    values: Vec<f32>,
-    tensor: Tensor,
+pub struct Made {
+    pub values: Vec<f32>,
+    pub tensor: Tensor,
 }
 
-fn make(gpu: &Gpu, random: &mut Random, shape: &[usize], elem: Elem, factor: f32) -> Made {
+pub fn make(gpu: &Gpu, random: &mut Random, shape: &[usize], elem: Elem, factor: f32) -> Made {
     let values: Vec<f32> = random.vec(shape.iter().product()).iter().map(|v| v * factor).collect();
     let values = stored(elem, &values);
     Made { tensor: Tensor::from_values(gpu, shape, elem, &values).unwrap(), values }
 }
 
-const ELEMS: [Elem; 2] = [Elem::F32, Elem::F16];
+/// Element types that differ in their kernel: with matrices f32 runs as it does without.
+fn elems(gpu: &Gpu) -> &'static [Elem] {
+    if gpu.capabilities().matrices.is_some() { &[Elem::F16] } else { &[Elem::F32, Elem::F16] }
+}
 
 #[test]
 fn spatial_self_attention_reads_one_fused_projection() {
@@ -105,9 +109,11 @@ fn spatial_self_attention_reads_one_fused_projection() {
             (2, 131, 2, 16),
             (1, 300, 2, 64),
             (5, 33, 1, 40),
+            (1, 50, 1, 80),
+            (1, 35, 2, 160),
         ];
         for (batches, tokens, heads, head_dim) in sizes {
-            for elem in ELEMS {
+            for &elem in elems(gpu) {
                 let case = format!("{batches} x {tokens} tokens, {heads} heads of {head_dim}, {elem:?}");
                 let channels = heads * head_dim;
                 let qkv = make(gpu, &mut random, &[batches, tokens, 3 * channels], elem, 1.0);
@@ -137,7 +143,7 @@ fn spatial_cross_attention_shares_a_clips_context() {
             (2, 14, 9, 14, 5, 64),
             (1, 2, 33, 77, 2, 16),
         ] {
-            for elem in ELEMS {
+            for &elem in elems(gpu) {
                 let case = format!(
                     "{clips} clips x {frames} x {tokens}, context {context}, {heads} heads of {head_dim}, {elem:?}"
                 );
@@ -184,7 +190,7 @@ fn temporal_attention_runs_over_frames_in_place() {
             (3, 5, 7, 1, 12),
             (1, 37, 4, 1, 20),
         ] {
-            for elem in ELEMS {
+            for &elem in elems(gpu) {
                 let case =
                     format!("{clips} clips x {frames} frames x {positions}, {heads} heads of {head_dim}, {elem:?}");
                 let channels = heads * head_dim;
@@ -211,7 +217,7 @@ fn temporal_cross_attention_shares_a_clips_context() {
         for (clips, frames, positions, context, heads, head_dim) in
             [(1, 1, 1, 1, 1, 4), (2, 14, 11, 14, 2, 64), (3, 4, 65, 2, 1, 16)]
         {
-            for elem in ELEMS {
+            for &elem in elems(gpu) {
                 let case = format!(
                     "{clips} clips x {frames} frames x {positions}, context {context}, {heads} heads of {head_dim}, {elem:?}"
                 );
@@ -276,7 +282,7 @@ fn a_bias_is_weighed_by_its_gate() {
     for gpu in devices() {
         let mut random = Random(6);
         for (batches, tokens, heads, head_dim) in [(1, 1, 1, 4), (1, 99, 12, 64), (2, 47, 3, 8), (3, 13, 2, 16)] {
-            for elem in ELEMS {
+            for &elem in elems(gpu) {
                 let case = format!("{batches} x {tokens} tokens, {heads} heads of {head_dim}, {elem:?}");
                 let width = heads * head_dim;
                 let [q, k, v] = [(); 3].map(|_| make(gpu, &mut random, &[batches, tokens, width], elem, 1.0));
@@ -312,14 +318,20 @@ fn large_scores_do_not_overflow() {
     for gpu in devices() {
         let mut random = Random(7);
         for (tokens, factor) in [(40, 7.0), (133, 7.0), (9, 40.0)] {
-            let [q, k, v] = [factor, factor, 1.0].map(|f| make(gpu, &mut random, &[1, tokens, 64], Elem::F32, f));
+            let elem = elems(gpu)[0];
+            let [q, k, v] = [factor, factor, 1.0].map(|f| make(gpu, &mut random, &[1, tokens, 64], elem, f));
             let row = |_, t| t;
             let size = Size { batches: 1, heads: 4, head_dim: 16, queries: tokens, keys: tokens };
             let side = |values| Side { values, width: 64, column: 0, row: &row };
             let want = reference(&size, &side(&q.values), &side(&k.values), &side(&v.values), 1.0, &none);
             let [q, k, v] = [&q, &k, &v].map(|made| Rows::of(&made.tensor).unwrap());
             let out = Attend { q, k, v, heads: 4, head_dim: 16, scale: 1.0, bias: None }.run().unwrap();
-            check(&format!("{tokens} tokens times {factor}"), &out, &want, if factor > 10.0 { 3e-4 } else { 1e-5 });
+            check(
+                &format!("{tokens} tokens times {factor}"),
+                &out,
+                &want,
+                bar(elem).max(if factor > 10.0 { 3e-4 } else { 1e-5 }),
+            );
         }
     }
 }
@@ -328,10 +340,10 @@ fn large_scores_do_not_overflow() {
 fn equal_scores_give_the_mean_of_the_values() {
     for gpu in devices() {
         for (score, tokens) in [(0.0, 75), (25.0, 75), (-25.0, 14)] {
-            let q = Tensor::from_f32(gpu, &[2, tokens, 8], &vec![score; 2 * tokens * 8]).unwrap();
-            let k = Tensor::from_f32(gpu, &[2, tokens, 8], &vec![0.5; 2 * tokens * 8]).unwrap();
+            let tensor = |values: &[f32]| Tensor::from_values(gpu, &[2, tokens, 8], elems(gpu)[0], values).unwrap();
+            let (q, k) = (tensor(&vec![score; 2 * tokens * 8]), tensor(&vec![0.5; 2 * tokens * 8]));
             let v: Vec<f32> = (0..2 * tokens * 8).map(|i| (i / 8 % tokens) as f32).collect();
-            let v = Tensor::from_f32(gpu, &[2, tokens, 8], &v).unwrap();
+            let v = tensor(&v);
             let [q, k, v] = [&q, &k, &v].map(|tensor| Rows::of(tensor).unwrap());
             let out = Attend { q, k, v, heads: 2, head_dim: 4, scale: 0.5, bias: None }.run().unwrap();
             check(&format!("score {score}"), &out, &vec![(tokens - 1) as f64 / 2.0; 2 * tokens * 8], 1e-6);

@@ -1,7 +1,7 @@
-//! Matmul and convolution, in both kernels: gemm_subgroup and gemm_tiled.
+//! Matmul and convolution, in their three kernels: gemm_subgroup, gemm_tiled and, emulated, gemm_cooperative.
 
 use crate::int8::rounded;
-use crate::{Random, bar, check, gpu, portable_gpu, stored};
+use crate::{Random, bar, check, gpu, matrix_gpu, portable_gpu, stored};
 use viseme::gpu::{Elem, Gpu};
 use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
 use viseme::tensor::Tensor;
@@ -135,12 +135,18 @@ fn every_shape_matches_the_reference() {
             }
         }
     }
+    for gpu in [matrix_gpu(16), matrix_gpu(8)].into_iter().flatten() {
+        let mut random = Random(2);
+        for case in cases() {
+            case.run(gpu, Elem::F16, Elem::F16, &mut random);
+        }
+    }
 }
 
 #[test]
 fn the_epilogue_applies_in_order() {
-    for gpu in [gpu(), portable_gpu()].into_iter().flatten() {
-        for (columns, elem, weight_elem) in [
+    let plain = [gpu(), portable_gpu()].into_iter().flatten().flat_map(|gpu| {
+        [
             (8, Elem::F32, Elem::F32),
             (6, Elem::F16, Elem::F32),
             (6, Elem::F32, Elem::F32),
@@ -149,35 +155,41 @@ fn the_epilogue_applies_in_order() {
             (68, Elem::F16, Elem::I8),
             (6, Elem::F16, Elem::I8),
             (5, Elem::F32, Elem::I8),
-        ] {
-            let (rows, channels) = (12, 20);
-            let mut random = Random(3);
-            let x = stored(elem, &random.vec(rows * channels));
-            let (w, bias) = (random.vec(columns * channels), random.vec(columns));
-            let (add, residual) = (stored(elem, &random.vec(3 * columns)), stored(elem, &random.vec(rows * columns)));
-            let shape = WeightShape::linear(columns, channels);
-            let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
-            let w = rounded(weight_elem, &w, channels);
-            let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
-            let bias_t = tensor(&[columns], &bias, Elem::F32);
-            let add_t = tensor(&[3, columns], &add, elem);
-            let residual_t = tensor(&[rows, columns], &residual, elem);
-            for activation in [Activation::None, Activation::Silu, Activation::Gelu] {
-                let epilogue =
-                    Epilogue { bias: Some(&bias_t), add: Some(&add_t), activation, residual: Some(&residual_t) };
-                let y = tensor(&[rows, channels], &x, elem).linear(&weight, epilogue).unwrap();
-                let mut want = Case { x: [rows, 1, 1, channels], columns, ..PLAIN }.reference(&x, &w);
-                for (i, v) in want.iter_mut().enumerate() {
-                    let (row, column) = (i / columns, i % columns);
-                    *v += f64::from(bias[column]) + f64::from(add[row / 4 * columns + column]);
-                    *v = match activation {
-                        Activation::None => *v,
-                        Activation::Silu => *v / (1.0 + (-*v).exp()),
-                        Activation::Gelu => 0.5 * *v * (1.0 + erf(*v / 2f64.sqrt())),
-                    } + f64::from(residual[i]);
-                }
-                check(&format!("{columns} columns {elem:?} {weight_elem:?} {activation:?}"), &y, &want, bar(elem));
+        ]
+        .map(|case| (gpu, case))
+    });
+    // What follows the sums is the same text for both kinds of matrices.
+    let matrices = [(16, vec![8, 6, 68]), (8, vec![68])].into_iter().flat_map(|(edge, columns)| {
+        let gpu = matrix_gpu(edge);
+        columns.into_iter().filter_map(move |columns| Some((gpu?, (columns, Elem::F16, Elem::F16))))
+    });
+    for (gpu, (columns, elem, weight_elem)) in plain.chain(matrices) {
+        let (rows, channels) = (12, 20);
+        let mut random = Random(3);
+        let x = stored(elem, &random.vec(rows * channels));
+        let (w, bias) = (stored(weight_elem, &random.vec(columns * channels)), random.vec(columns));
+        let (add, residual) = (stored(elem, &random.vec(3 * columns)), stored(elem, &random.vec(rows * columns)));
+        let shape = WeightShape::linear(columns, channels);
+        let weight = PackedWeight::pack(gpu, shape, weight_elem, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+        let w = rounded(weight_elem, &w, channels);
+        let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
+        let bias_t = tensor(&[columns], &bias, Elem::F32);
+        let add_t = tensor(&[3, columns], &add, elem);
+        let residual_t = tensor(&[rows, columns], &residual, elem);
+        for activation in [Activation::None, Activation::Silu, Activation::Gelu] {
+            let epilogue = Epilogue { bias: Some(&bias_t), add: Some(&add_t), activation, residual: Some(&residual_t) };
+            let y = tensor(&[rows, channels], &x, elem).linear(&weight, epilogue).unwrap();
+            let mut want = Case { x: [rows, 1, 1, channels], columns, ..PLAIN }.reference(&x, &w);
+            for (i, v) in want.iter_mut().enumerate() {
+                let (row, column) = (i / columns, i % columns);
+                *v += f64::from(bias[column]) + f64::from(add[row / 4 * columns + column]);
+                *v = match activation {
+                    Activation::None => *v,
+                    Activation::Silu => *v / (1.0 + (-*v).exp()),
+                    Activation::Gelu => 0.5 * *v * (1.0 + erf(*v / 2f64.sqrt())),
+                } + f64::from(residual[i]);
             }
+            check(&format!("{columns} columns {elem:?} {weight_elem:?} {activation:?}"), &y, &want, bar(elem));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod ceiling;
 mod composite;
+mod cooperative;
 #[path = "../common/device.rs"]
 mod device;
 mod fbank;
@@ -30,7 +31,7 @@ mod winograd;
 use device::there;
 use half::f16;
 use std::sync::OnceLock;
-use viseme::gpu::{Elem, Gpu};
+use viseme::gpu::{Elem, Gpu, Matrices};
 use viseme::tensor::Tensor;
 
 /// The device that all tests share, its allocations poisoned with NaN; None, said once, where there is none.
@@ -52,6 +53,31 @@ pub fn portable_gpu() -> Option<&'static Gpu> {
         Gpu::restricted(None, as_a_gpu).ok().map(prepare)
     })
     .as_ref()
+}
+
+/// The same device taken for a GPU with cooperative matrices of side `edge`, 16 or 8, which plain loops stand in for. Each variant
+/// that runs on it is held to naga with the matrices themselves, too. None, said, where shaders have no f16.
+pub fn matrix_gpu(edge: u32) -> Option<&'static Gpu> {
+    static GPUS: [OnceLock<Option<Gpu>>; 2] = [OnceLock::new(), OnceLock::new()];
+    GPUS[usize::from(edge == 8)].get_or_init(|| emulating(edge).map(prepare)).as_ref()
+}
+
+pub fn emulating(edge: u32) -> Option<Gpu> {
+    if !gpu()?.capabilities().shader_f16 {
+        eprintln!("skipped: no f16 in shaders to emulate cooperative matrices with");
+        return None;
+    }
+    // lavapipe promises 32 KiB of workgroup memory and takes what it is given: with 48 the larger tiles run, too.
+    let roomy = edge == 16 && gpu()?.capabilities().software;
+    let with_matrices = |capabilities: &mut viseme::gpu::Capabilities| {
+        if roomy {
+            capabilities.max_workgroup_bytes = 48 << 10;
+        }
+        capabilities.subgroup_size = None;
+        capabilities.software = false;
+        capabilities.matrices = Some(Matrices { edge, emulated: true });
+    };
+    there(Gpu::restricted(None, with_matrices))
 }
 
 fn prepare(gpu: Gpu) -> Gpu {

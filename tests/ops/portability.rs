@@ -5,8 +5,14 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use viseme::gpu::{Kernel, Parameters, Variant, expand};
 
-/// Fails with the kernel's name where a writer refuses it, with parameters as immediates and as a uniform buffer.
+/// Fails with the kernel's name where a writer refuses it, with parameters as immediates and as a uniform buffer; emulated
+/// matrices also as what they stand for.
 pub fn check(kernel: &Kernel, variant: &Variant) {
+    let mut native = variant.clone();
+    if let Some((_, emulated)) = native.constants.iter_mut().find(|(name, value)| *name == "EMULATED" && *value == 1) {
+        *emulated = 0;
+        check(kernel, &native);
+    }
     for parameters in [Parameters::Immediate, Parameters::Uniform] {
         let name = format!("{} {:?} {:?} {parameters:?}", kernel.name, variant.constants, variant.elems);
         let expanded = expand(kernel, &variant.constants, &variant.elems, parameters).expect(&name);

@@ -217,11 +217,13 @@ fn int8_halves_the_weights() {
             roles: &[Role::Interpolation],
             interpolation: Role::Interpolation,
             clip_evaluations: 1,
+            clip_work: 1.0,
             frames: 1,
             clips_at_once: 1,
+            clips_kept: 0,
             storage,
         };
-        let announced = set.estimate(&demand).unwrap().weight_bytes;
+        let announced = set.estimate(&gpu, &demand).unwrap().weight_bytes;
         println!("{weights:?}: {held} bytes held, {announced} announced");
         (held, announced)
     };
