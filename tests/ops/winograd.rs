@@ -131,11 +131,12 @@ impl Case {
         let [out_height, out_width] = self.out();
         let rows = images * out_height * out_width;
         let x = stored(elem, &random.vec(self.x.iter().product()));
-        let w = random.vec(self.columns * channels * self.kernel.iter().product::<usize>());
+        let column_len = channels * self.kernel[0] * self.kernel[1];
+        let w = random.vec(self.columns * column_len);
         let bias = random.vec(self.columns);
         let add = stored(elem, &random.vec(self.add * self.columns));
         let residual = stored(elem, &random.vec(rows * self.columns));
-        let weights = if weight_elem == Elem::I8 { rounded(Elem::I8, &w, channels * 9) } else { w.clone() };
+        let weights = if weight_elem == Elem::I8 { rounded(Elem::I8, &w, column_len) } else { w.clone() };
         let want = self.reference(&x, &weights, &bias, &add, &residual);
 
         let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
