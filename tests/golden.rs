@@ -14,6 +14,7 @@ use viseme::models::clip_unet::{AudioProjection, ClipUnet, Prompt, UNUSED, weake
 use viseme::models::unet::{Config, Deep};
 use viseme::models::vae::Decoder;
 use viseme::nn::{Loader, Trace};
+use viseme::pipelines::sampling::Levels;
 use viseme::pipelines::stage::{Conditions, StageNetworks};
 use viseme::tensor::Tensor;
 use viseme::verify::golden::Golden;
@@ -160,14 +161,15 @@ fn two_networks_are_asked_one_after_the_other_and_both_must_be_there() {
     assert!(alone.err().unwrap().to_string().contains("a second, weaker network"));
     let networks = StageNetworks { main: &unet, weaker: Some(&unet) };
     let both = Conditions::new(networks, &reference, &audio, None, branches).unwrap();
-    assert!(both.batched().is_none() && both.forward(&x, branches, &[0.0; 5]).is_err());
-    assert!(both.forward(&x, &[Branch::Reference], &[0.0; 5]).is_err());
-    let [worse, better] = [Branch::Weaker, Branch::Conditional].map(|branch| both.forward(&x, &[branch], &[0.0; 5]));
+    assert!(both.batched().is_none() && both.forward(&x, branches, &[0.0; 5], Levels::All).is_err());
+    assert!(both.forward(&x, &[Branch::Reference], &[0.0; 5], Levels::All).is_err());
+    let [worse, better] =
+        [Branch::Weaker, Branch::Conditional].map(|branch| both.forward(&x, &[branch], &[0.0; 5], Levels::All));
     assert_eq!(worse.unwrap().to_f32().unwrap(), better.unwrap().to_f32().unwrap());
 
     assert!(unet.emotion(gpu, &[[0.0; 2]; 5]).unwrap().is_none());
     let told = Conditions::new(networks, &reference, &audio, Some(&zeros(&[5, 24])), branches).unwrap();
-    let error = told.forward(&x, &[Branch::Conditional], &[0.0; 5]).err().unwrap().to_string();
+    let error = told.forward(&x, &[Branch::Conditional], &[0.0; 5], Levels::All).err().unwrap().to_string();
     assert!(error.contains("emotion: expected 0 channels, found 24"), "{error}");
 }
 
