@@ -100,12 +100,13 @@ pub struct JobOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Fast {
     /// Guide at noise levels from 20 down to 0.28 only, elsewhere ask the network once instead of two or three times: about a
-    /// third less work. Costs some fidelity to the audio in fine detail
+    /// third less work. What audio and reference ask of the first rough shapes and of the finest detail is not amplified
     Guidance,
     /// Run the UNet's levels below the first in every second step, and use what they made twice: about a third less work, and
-    /// memory for what is kept. Costs consistency of the large shapes
+    /// memory for what is kept. Large shapes come a step late
     Reuse,
-    /// DPM-Solver++ (2M) in 6 steps instead of Euler's 11: about half the work. Costs accuracy everywhere a little
+    /// DPM-Solver++ (2M) in 6 steps instead of Euler's 11: about half the work. Longer steps, so that all of
+    /// the picture moves a little
     Steps,
 }
 

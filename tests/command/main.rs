@@ -59,6 +59,9 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--nosuch", "")]), 2, &["--nosuch"]);
     refused(&mut common(&[("--steps", "0")]), 2, &["--steps", "1 or more"]);
     refused(&mut common(&[("--steps", "many")]), 2, &["--steps", "many"]);
+    refused(&mut common(&[("--fast", "magic")]), 2, &["--fast", "magic", "guidance, reuse, steps"]);
+    refused(&mut common(&[("--fast", "reuse,magic")]), 2, &["--fast", "magic"]);
+    refused(&mut common(&[("--fast", ""), ("--upstream-parity", "")]), 2, &["--fast", "--upstream-parity"]);
     refused(&mut common(&[("--guidance", "5")]), 2, &["--guidance", "such as 5,2", "'5'"]);
     refused(&mut common(&[("--face", "1,2")]), 2, &["--face", "LEFT,TOP,SIDE", "'1,2'"]);
     refused(&mut common(&[("--face", "1,2,0")]), 2, &["--face", "1,2,0"]);
@@ -216,10 +219,19 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     assert!(plan["seconds"].as_f64().is_some_and(|s| s > 0.0) && plan["work_bytes"].as_f64() > Some(0.0), "{plan}");
     let weights = |kind: &'static str| {
         let said = ended_well(&mut scene.lipsync(&[("--dry-run", ""), ("--json", ""), ("--weight-type", kind)])).stdout;
-        serde_json::from_str::<Value>(&said).expect("one line of JSON")["weight_bytes"].as_f64().expect("bytes")
+        let plan: Value = serde_json::from_str(&said).expect("one line of JSON");
+        // Those for Winograd's convolutions come on top, and not for f32.
+        plan["weight_bytes"].as_f64().expect("bytes") - plan["winograd_bytes"].as_f64().expect("bytes")
     };
     let [f32, f16, int8] = [weights("f32"), weights("f16"), weights("int8")];
     assert!(f32 == 2.0 * f16 && int8 < f16 && int8 > 0.5 * f16, "{f32} {f16} {int8}");
+    // 3 windows and a batch: 33 evaluations in each as published; of 6 steps three have one branch alone.
+    for (fast, evaluations) in [(None, 132), (Some(""), 48), (Some("reuse"), 132), (Some("steps"), 72)] {
+        let mut changes = vec![("--dry-run", ""), ("--json", ""), ("--steps", "")];
+        changes.extend(fast.map(|ways| ("--fast", ways)));
+        let plan: Value = serde_json::from_str(&ended_well(&mut scene.lipsync(&changes)).stdout).expect("JSON");
+        assert_eq!(plan["unet_evaluations"], evaluations, "{fast:?}");
+    }
     // The networks that come with viseme are said to be a demo.
     let mut demo = scene.lipsync(&[("--dry-run", ""), ("--json", ""), ("--weights", "")]);
     let said = ended_well(demo.env("HOME", scene.path("")).env("XDG_DATA_HOME", scene.path("")));
@@ -603,6 +615,10 @@ mod cut_off {
         refused(&mut other, 2, &["out.viseme", "--seed changed from 23 to 24", "--work"]);
         let mut other = scene.lipsync(&[("--fps", "5"), ("--weight-type", "int8")]);
         refused(&mut other, 2, &["out.viseme", "--weight-type changed from f16 to int8", "--work"]);
+        for (ways, said) in [("steps,guidance", "guidance,steps"), ("", "guidance,reuse,steps")] {
+            let mut fast = scene.lipsync(&[("--fps", "5"), ("--fast", ways)]);
+            refused(&mut fast, 2, &["out.viseme", &format!("--fast changed from nothing to {said}")]);
+        }
 
         // The second run takes what is finished from the disk, and is killed while it writes frames.
         let finished = || {

@@ -30,9 +30,9 @@ fn run(frames: usize, options: Options) -> Vec<Frame> {
     job(frames, options).frames().unwrap().collect::<Result<_>>().unwrap()
 }
 
-/// 40 frames: a keyframe batch and three windows, as approximations are tried on them.
+/// 15 frames: a keyframe batch and two windows, as approximations are tried on them.
 pub fn start(sampling: Sampling, dir: &Path, observer: Box<dyn FnMut(Progress)>) -> Frames<'static> {
-    job(40, Options { sampling, ..quick() }).resume(open(dir)).on_progress(observer).frames().unwrap()
+    job(15, Options { sampling, ..quick() }).resume(open(dir)).on_progress(observer).frames().unwrap()
 }
 
 #[test]

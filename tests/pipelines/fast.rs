@@ -16,7 +16,7 @@ use viseme::tensor::Tensor;
 
 type Start = fn(Sampling, &Path, Box<dyn FnMut(Progress)>) -> Frames<'static>;
 
-/// A keyframe batch and three windows of either system.
+/// A keyframe batch and two windows of either system.
 const SYSTEMS: [(&str, Start); 2] = [("lipsync", lipsync::start), ("animate", animate::start)];
 
 struct Made {
@@ -43,7 +43,7 @@ fn make(start: Start, sampling: Sampling) -> Made {
     let frames = frames.collect::<Result<Vec<Frame>>>().unwrap();
     let (done, total, steps) = last.get();
     assert!((done - total).abs() < 1e-6 * total, "{done} of {total} units at the end");
-    let windows = (0..3).flat_map(|window| std::fs::read(dir.join(format!("window{window}.latents"))).unwrap());
+    let windows = (0..2).flat_map(|window| std::fs::read(dir.join(format!("window{window}.latents"))).unwrap());
     let bytes: Vec<u8> = windows.collect();
     let latents = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     Made { frames, latents, steps }
@@ -69,6 +69,7 @@ fn each_way_differs_and_stays_near() {
         assert_eq!(make(start, everywhere).frames, wanted.frames, "{system}: an interval that holds every step");
 
         let other = distance(&make(start, Sampling { seed: 24, ..exact }).latents, &wanted.latents);
+        let mut last = Vec::new();
         for (what, steps) in [(&[Guidance][..], 11), (&[Reuse], 11), (&[Steps], 6), (&Approximation::ALL, 6)] {
             let made = make(start, with(what));
             let moved = distance(&made.latents, &wanted.latents);
@@ -78,13 +79,11 @@ fn each_way_differs_and_stays_near() {
             // Random networks are no smooth ones; what has nothing to do with the exact result is as far as another seed.
             let bar = if what.len() == 1 { 0.6 } else { 0.75 };
             assert!(moved > 1e-4 && moved < bar * other, "{system} {what:?}: {moved}, another seed {other}");
+            last = made.frames;
         }
         // Branches by themselves keep features by themselves.
         let low = Sampling { low_memory: true, ..with(&Approximation::ALL) };
-        let all = make(start, with(&Approximation::ALL));
-        assert_eq!(make(start, low).frames, all.frames, "{system}: one branch and clip at a time");
-        let few = Sampling { sampler: Sampler::default(), ..with(&[Steps]) };
-        assert_ne!(make(start, few).frames, make(start, with(&[Steps])).frames, "{system}: the solver is another");
+        assert_eq!(make(start, low).frames, last, "{system}: one branch and clip at a time");
     }
 }
 

@@ -104,9 +104,9 @@ fn quick() -> Options {
     }
 }
 
-/// 40 frames: a keyframe batch and three windows, as approximations are tried on them.
+/// 15 frames: a keyframe batch and two windows, as approximations are tried on them.
 pub fn start(sampling: Sampling, dir: &Path, observer: Box<dyn FnMut(Progress)>) -> Frames<'static> {
-    let lipsync = Job::crop(40).lipsync(Options { sampling, ..quick() });
+    let lipsync = Job::crop(15).lipsync(Options { sampling, ..quick() });
     lipsync.resume(open(dir)).on_progress(observer).frames().unwrap()
 }
 
