@@ -129,6 +129,11 @@ fn faults_of_the_gemm_show() {
 /// Two heads of 40, which is no multiple of a matrix, 150 keys, which end within a block.
 #[test]
 fn faults_of_attention_show() {
+    // In pieces that small, keys follow one another over a state, which the kernel for matrices has not.
+    if gpu().is_some_and(|gpu| gpu.capabilities().max_binding_bytes < 1 << 20) {
+        eprintln!("skipped: bindings too small for a whole head");
+        return;
+    }
     let (tokens, heads, head_dim) = (150, 2, 40);
     every_fault_shows("attention_cooperative", &ATTENTION_FAULTS, &|gpu| {
         let mut random = Random(12);

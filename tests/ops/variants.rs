@@ -140,6 +140,10 @@ fn attention_has_the_same_bits_with_every_tile_of_queries() {
 fn workgroups_and_scratch_change_no_bit() {
     let Some(watched) = watched(|_| {}) else { return };
     let gpu = &watched.gpu;
+    if gpu.capabilities().max_binding_bytes < 32 << 20 {
+        eprintln!("skipped: bindings smaller than the scratch that is chosen among");
+        return;
+    }
     let mut random = Random(13);
     let [images, side, channels] = [40, 32, 64];
     let values = random.vec(channels * channels * 9);
