@@ -196,7 +196,8 @@ struct OutputParams {
 }
 
 impl Winograd {
-    /// Of `values` `[columns, channels, 3, 3]` or `[columns, channels, 3, 1]`, transformed in f64 and stored as `elem`; None for the direct class.
+    /// Of `values` `[columns, channels, 3, 3]` or `[columns, channels, 3, 1]`, transformed in f64 and stored as `elem`; None for
+    /// the direct class.
     pub(super) fn pack(
         gpu: &Gpu,
         shape: WeightShape,
