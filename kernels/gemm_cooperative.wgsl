@@ -27,6 +27,12 @@ const STAGED4 = STAGED * MATRIX / 4u;
 const SUMS_STRIDE = STAGED4 + 1u;
 const PART_SUMS = MATRIX * SUMS_STRIDE;
 const SUMS = 4u * PART_SUMS;
+// Groups of four columns that are finished together.
+#if GATED
+const EACH = 2u;
+#else
+const EACH = 1u;
+#end
 
 // Channels c .. c + 4 of the pixel that starts at `start`.
 fn pixel_halves(start: u32, group_start: u32, c: u32) -> vec4<f16> {
@@ -135,12 +141,17 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     store(sum$m_$r_$n, part * PART_SUMS + $n * MATRIX / 4u, SUMS_STRIDE);
 #end
     workgroupBarrier();
-    for (var i = local; i < 4u * MATRIX * STAGED4; i += WORKGROUP) {
+    for (var i = local * EACH; i < 4u * MATRIX * STAGED4; i += WORKGROUP * EACH) {
         let owner = i / (MATRIX * STAGED4);
         let line = i / STAGED4 % MATRIX;
         let column = owner % 2u * PART_COLUMNS + $r * STAGED * MATRIX + i % STAGED4 * 4u;
-        let sum = sums_at(owner * PART_SUMS + line * SUMS_STRIDE + i % STAGED4);
-        finish(row + owner / 2u * PART_ROWS + $m * MATRIX + line, first, in_group + column, sum);
+        let at = owner * PART_SUMS + line * SUMS_STRIDE + i % STAGED4;
+        let at_row = row + owner / 2u * PART_ROWS + $m * MATRIX + line;
+#if GATED
+        finish(at_row, first, in_group + column, sums_at(at), sums_at(at + 1u));
+#else
+        finish(at_row, first, in_group + column, sums_at(at));
+#end
     }
     workgroupBarrier();
 #end

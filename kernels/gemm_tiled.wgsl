@@ -5,7 +5,7 @@
 //
 // ROWS, PANELS           the tile of a workgroup: rows, and panels of columns (1 or 2)
 // EACH_ROWS, EACH_VECTORS  the tile of an invocation: rows, and groups of four columns; ROWS / EACH_ROWS x PANELS * PANEL /
-//                        (4 EACH_VECTORS) invocations
+//                        (4 EACH_VECTORS) invocations; GATED: EACH_VECTORS is 2
 // STEP                   depths staged at a time, a multiple of 4; 4 ROWS (STEP + 1) + 4 STEP PANELS PANEL bytes of workgroup memory
 // With PANELS of 2, the panels of a dispatch are whole groups, or lie in one group and end with it or are even in number.
 #include gemm
@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         workgroupBarrier();
         for (var d = 0u; d < STEP; d++) {
 #for v in 0..EACH_VECTORS
-            let b$v = tile_b[d * WIDTH + lane + $v * LANES];
+            let b$v = tile_b[d * WIDTH + vector_of(lane, u32($v), LANES)];
 #end
 #for r in 0..EACH_ROWS
             let a$r = tile_a[(line + $r) * A_STRIDE + d];
@@ -100,10 +100,14 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         workgroupBarrier();
     }
     let first = group * params.group_columns;
-    let columns = in_group * PANEL + lane * 4u;
+    let columns = in_group * PANEL;
 #for r in 0..EACH_ROWS
+#if GATED
+    finish(row + line + $r, first, columns + 8u * lane, acc$r_0, acc$r_1);
+#else
 #for v in 0..EACH_VECTORS
-    finish(row + line + $r, first, columns + $v * LANES * 4u, acc$r_$v);
+    finish(row + line + $r, first, columns + 4u * vector_of(lane, u32($v), LANES), acc$r_$v);
+#end
 #end
 #end
 }

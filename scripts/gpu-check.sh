@@ -149,6 +149,7 @@ fi
 if [ -f "$shapes" ]; then
   step networks "$viseme" bench --json --networks --shapes "$shapes" --latent "${CHECK_LATENT:-64}" --runs "$runs" --filter "${CHECK_NETWORKS:-}"
 else
+  shapes=
   skip networks 'no shapes of the published networks (VISEME_SHAPES, or VISEME_GOLDEN and python3)'
 fi
 
@@ -174,7 +175,7 @@ for python in "${CHECK_PYTHON:-}" python3 python; do
   "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null && { torch=$python; break; }
 done
 if [ -n "$torch" ]; then
-  step torch "$torch" "$root/benches/rivals/torch_gpu.py" "$runs"
+  step torch "$torch" "$root/benches/rivals/torch_gpu.py" "$runs" ${shapes:+"$shapes" "${CHECK_LATENT:-64}"}
 else
   skip torch 'no Python with torch and CUDA (CHECK_PYTHON names one)'
 fi

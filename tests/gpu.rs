@@ -122,12 +122,14 @@ fn a_profile_names_the_kernels() {
     for _ in 0..3 {
         x.silu().unwrap();
     }
-    let rows = gpu.stop_profile().unwrap();
+    let viseme::gpu::Profile { rows, wall } = gpu.stop_profile().unwrap();
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].kernel.as_str(), rows[0].calls), ("pointwise", 3));
     assert!(rows[0].time.as_nanos() > 0 && rows[0].bytes > 0.0);
+    // Operations run one after another, so that what they take adds up to no more than all of it.
+    assert!(rows[0].time <= wall, "{:?} of {wall:?}", rows[0].time);
     x.silu().unwrap();
-    assert!(gpu.stop_profile().unwrap().is_empty(), "it ended");
+    assert!(gpu.stop_profile().unwrap().rows.is_empty(), "it ended");
 }
 
 #[test]

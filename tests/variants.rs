@@ -104,7 +104,7 @@ fn workgroups_and_scratch_pass_in_every_size() {
         gpu.set(Tuning { transforms: Some(workgroup), elementwise: Some(workgroup), ..Tuning::default() });
         assert_eq!(results(gpu, UNET, Elem::F16), expected, "{workgroup:?}");
     }
-    for kernel in ["winograd_input", "winograd_output", "group_norm_apply", "geglu", "pointwise"] {
+    for kernel in ["winograd_input", "winograd_output", "group_norm_apply", "pointwise"] {
         assert!([8, 64].into_iter().all(|lanes| watched.saw_size(kernel, "WORKGROUP", lanes)), "{kernel}");
     }
     for scratch in Scratch::ALL {

@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,13 +46,11 @@ CASES = [
 ]
 # Rivals that are Rust crates in folders of their own.
 RUST = ["candle", "burn"]
-# The whole network takes minutes to set up: fewer pairs.
-SLOW = {"unet": 3}
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=7, help="pairs of each case; the whole UNet has 3 at most")
+    parser.add_argument("--pairs", type=int, default=7, help="pairs of each case")
     parser.add_argument("--cases", default="", help="only cases with this in their name")
     parser.add_argument("--rivals", default="torch,candle,burn", help="comma-separated")
     parser.add_argument("--viseme", default=str(ROOT / "target" / "release" / "viseme"))
@@ -80,9 +79,11 @@ def measure(command, env):
     """The last line of JSON that `command` prints."""
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode < 0:
+        raise RuntimeError(f"it crashed ({signal.Signals(-done.returncode).name})")
     if done.returncode != 0 or not lines:
         last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
-        raise RuntimeError(f"exit code {done.returncode}: {last}")
+        raise RuntimeError(f"exit code {done.returncode}: {last}" if done.returncode else "it measured nothing")
     row = json.loads(lines[-1])
     if row.get("cpu_ms") is None:
         raise RuntimeError("this system does not tell the CPU time of a process")
@@ -160,21 +161,20 @@ def main():
     for name, title, runs in CASES:
         for rival in opts.rivals.split(","):
             key = f"{name}/{rival}"
-            pairs_wanted = min(opts.pairs, SLOW.get(name, opts.pairs))
             done = len(results.get(key, {}).get("pairs", []))
-            if opts.cases not in name or done >= pairs_wanted or (name == "unet" and rival in RUST):
+            if opts.cases not in name or done >= opts.pairs or (name == "unet" and rival in RUST):
                 continue
             if name == "unet" and not opts.shapes:
                 print(f"{key}: skipped, --golden or --shapes is not given", flush=True)
                 continue
             entry = results[key] = {"pairs": results.get(key, {}).get("pairs", [])}
             try:
-                for number in range(done, pairs_wanted):
+                for number in range(done, opts.pairs):
                     pair = {"ours": measure(ours(opts, name, title, runs), env),
                             "theirs": measure(theirs(opts, rival, name, runs), env), "at": time.time()}
                     entry["pairs"].append(pair)
                     cpu = [pair[side]["cpu_ms"] for side in ("ours", "theirs")]
-                    print(f"{key} {number + 1}/{pairs_wanted}: ours {cpu[0]:.1f}, {rival} {cpu[1]:.1f} CPU ms, "
+                    print(f"{key} {number + 1}/{opts.pairs}: ours {cpu[0]:.1f}, {rival} {cpu[1]:.1f} CPU ms, "
                           f"ratio {cpu[1] / cpu[0]:.2f}", flush=True)
                     store.write_text(json.dumps(results, indent=1))
             except (OSError, RuntimeError) as error:

@@ -1,10 +1,9 @@
 """One case of run.py by PyTorch on the CPU, f32: `torch_rival.py CASE RUNS` prints the median wall and CPU
 milliseconds of RUNS, after one that is not counted, as one line of JSON. `unet` needs VISEME_SHAPES, the file that scripts/demo-shapes.py GOLDEN FULL
-wrote, and is the plain reference network of tests/reference/networks.py.
+wrote, and is the network of torch_unet.py.
 """
 import json
 import os
-import pathlib
 import statistics
 import sys
 import time
@@ -47,17 +46,10 @@ def attention(tokens):
     return lambda: F.scaled_dot_product_attention(q, k, v)
 
 
-def unet(side=16, frames=14):
-    sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests" / "reference"))
-    import networks
+def unet(side=16):
+    import torch_unet
 
-    shapes = json.loads(pathlib.Path(os.environ["VISEME_SHAPES"]).read_text())["keyframe"]
-    # Small weights keep a deep network of random ones finite; what they are does not change the time.
-    tensors = {name: torch.randn(shape) * 0.02 for name, shape in shapes.items() if name.startswith("model.")}
-    audio = torch.randn(1, frames, tensors["model.diffusion_model.label_emb.0.0.weight"].shape[1])
-    x, concat, c_noise = torch.randn(frames, 4, side, side), torch.randn(1, 4, side, side), torch.full((frames,), 0.5)
-    image_only = torch.zeros(1, frames)
-    return lambda: networks.wrapped_unet(tensors, x, c_noise, concat, audio, image_only, 64)[0]
+    return torch_unet.Unet(os.environ["VISEME_SHAPES"], side).forward()
 
 
 CASES = {

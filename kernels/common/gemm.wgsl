@@ -1,4 +1,5 @@
-// What both GEMM kernels share: y[row, column] = activation(sum over depth of A[row, k] * B[k, column] + bias + add) + residual.
+// What the GEMM kernels share: y[row, column] = activation(sum over depth of A[row, k] * B[k, column] + bias + add) + residual;
+// GATED: of every eight columns the first four are values and the others their gates, and y[row, .] = value * activation(gate).
 //
 //   x          [images, in_height, in_width, channels]   A[row, (ky, kx, c)] is x under tap (ky, kx) of output pixel row,
 //                                                        zero outside the image; a linear layer is a 1x1 kernel on one row of pixels
@@ -9,11 +10,12 @@
 //   bias       [columns]        f32                      (BIAS)
 //   add        [rows / rows_per_add, columns]            one row per group of output rows, such as a time embedding (ADD)
 //   residual   [rows, columns]                           (RESIDUAL)
-//   y          [rows, columns]                           may not alias any of them
+//   y          [rows, columns]  GATED: [rows, columns / 2]  may not alias any of them
 //
 // PANEL     columns of a panel: 32 or 64
 // VECTOR    channels and group_channels are multiples of 4
 // STORE     4, 2 or 1: the largest of them that divides group_columns (4, 2 also divide columns then)
+// GATED     1: columns are a multiple of 8, PANEL is 64, and there is neither `add` nor `residual`
 // ACTIVATION 0 none, 1 SiLU, 2 GELU (erf)
 // INT8      1: the sum over this dispatch's depth is scaled first, so that carried sums mean the same for every weight
 // UPSAMPLE  1: taps walk over x enlarged twice (nearest), which is never stored
@@ -117,34 +119,61 @@ fn pixel4(start: u32, group_start: u32, c: u32) -> vec4<f32> {
 #end
 }
 
-// The epilogue for four columns from `local` on, of the group that starts at column `first`.
-fn finish(row: u32, first: u32, local: u32, sum: vec4<f32>) {
-    if row >= params.rows || local >= params.group_columns { return; }
-    let column = first + local;
-    let at = row * params.columns + column;
-    var v = sum;
-#if ADD
-    let add_start = ((params.row_begin + row) / params.rows_per_add) * params.columns + column;
+// Of an invocation's group of four columns number `v`, which of the groups that `lanes` invocations share it is: apart, or a value
+// beside its gate.
+fn vector_of(lane: u32, v: u32, lanes: u32) -> u32 {
+#if GATED
+    return lane * 2u + v;
+#else
+    return lane + v * lanes;
 #end
+}
+
 #if STORE == 4
+// What the activation is applied to, of the four columns whose sums are `sum`.
+fn biased4(row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
+    var v = sum;
 #if INT8
     v *= scale_at4(column >> 2u);
 #end
 #if CARRY
-    v += carry_at4(at >> 2u);
+    v += carry_at4((row * params.columns + column) >> 2u);
 #end
 #if BIAS
     v += bias_at4(column >> 2u);
 #end
 #if ADD
-    v += add_at4(add_start >> 2u);
+    v += add_at4((((params.row_begin + row) / params.rows_per_add) * params.columns + column) >> 2u);
 #end
-    v = activate(v);
+    return v;
+}
+#end
+
+#if GATED
+// The epilogue for four values from column `local` on and the gates beside them, of the group that starts at column `first`.
+fn finish(row: u32, first: u32, local: u32, values: vec4<f32>, gates: vec4<f32>) {
+    if row >= params.rows || local >= params.group_columns { return; }
+    let column = first + local;
+    let v = biased4(row, column, values) * activate(biased4(row, column + 4u, gates));
+    y_set4((row * params.columns + column) >> 3u, v);
+}
+#else
+// The epilogue for four columns from `local` on, of the group that starts at column `first`.
+fn finish(row: u32, first: u32, local: u32, sum: vec4<f32>) {
+    if row >= params.rows || local >= params.group_columns { return; }
+    let column = first + local;
+    let at = row * params.columns + column;
+#if STORE == 4
+    var v = activate(biased4(row, column, sum));
 #if RESIDUAL
     v += residual_at4(at >> 2u);
 #end
     y_set4(at >> 2u, v);
 #else
+    var v = sum;
+#if ADD
+    let add_start = ((params.row_begin + row) / params.rows_per_add) * params.columns + column;
+#end
     let count = min(4u, params.group_columns - local);
     for (var j = 0u; j < count; j++) {
 #if INT8
@@ -172,3 +201,4 @@ fn finish(row: u32, first: u32, local: u32, sum: vec4<f32>) {
 #end
 #end
 }
+#end

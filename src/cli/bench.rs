@@ -54,7 +54,7 @@ impl Options {
             Some(path) => {
                 let text = std::fs::read_to_string(path);
                 let text = text.map_err(|source| Error::Read { path: path.clone(), source })?;
-                WeightSet::by_formula(&path.display().to_string(), &text)?
+                WeightSet::by_formula(&path.display().to_string(), &text)?.only(Role::LIPSYNC)
             }
         };
         Ok(network_cases(&Arc::new(weights), self.latent))

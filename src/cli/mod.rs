@@ -17,7 +17,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use viseme::gpu::{Elem, Gpu, ProfileRow, parse_size};
+use viseme::gpu::{Elem, Gpu, Profile, parse_size};
 use viseme::ops::autotune;
 use viseme::{Error, Problem, Result};
 
@@ -164,9 +164,9 @@ fn note(line: impl Display) {
 }
 
 /// Where GPU time went, to stderr.
-fn note_profile(rows: &[ProfileRow]) {
-    let total: f64 = rows.iter().map(|row| row.time.as_secs_f64()).sum();
-    for row in rows {
+fn note_profile(profile: &Profile) {
+    let total: f64 = profile.rows.iter().map(|row| row.time.as_secs_f64()).sum();
+    for row in &profile.rows {
         let seconds = row.time.as_secs_f64();
         let (share, rate) = (100.0 * seconds / total.max(1e-9), row.flops / seconds.max(1e-9) / 1e9);
         let ms = 1e3 * seconds;
@@ -175,6 +175,10 @@ fn note_profile(rows: &[ProfileRow]) {
             row.kernel, row.calls
         ));
     }
+    let calls: u64 = profile.rows.iter().map(|row| row.calls).sum();
+    let (ms, wall) = (1e3 * total, 1e3 * profile.wall.as_secs_f64());
+    let share = 100.0 * ms / wall.max(1e-9);
+    note(format_args!("{:<24} {calls:>7} calls {ms:>10.1} ms, {share:.1} % of {wall:.1} ms from start to end", "all"));
 }
 
 /// Runs the command line; errors go to stderr in one line and decide the exit code.

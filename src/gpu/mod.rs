@@ -10,7 +10,7 @@ mod recorder;
 pub use adapter::{Capabilities, Matrices, parse_size};
 pub use kernel::{Access, Editor, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
 pub use memory::{Buffer, Memory};
-pub use recorder::{ProfileRow, Work};
+pub use recorder::{Profile, ProfileRow, Work};
 
 use crate::{Error, Problem, Result};
 use cache::Cache;
@@ -26,6 +26,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+}
+
+/// A moment in the order of the device's work.
+pub struct Mark {
+    /// None where nothing was under way.
+    submission: Option<wgpu::SubmissionIndex>,
 }
 
 struct Inner {
@@ -284,7 +290,9 @@ impl Gpu {
     /// A buffer that begins with `bytes`.
     pub fn upload(&self, bytes: &[u8], what: &str) -> Result<Buffer> {
         self.check()?;
-        self.inner.pool.upload(bytes, what)
+        let buffer = self.inner.pool.upload(bytes, what)?;
+        self.recorder().uploaded(bytes.len() as u64)?;
+        Ok(buffer)
     }
 
     /// For tests: `inspector` sees every variant of a kernel that is used from now on.
@@ -396,6 +404,22 @@ impl Gpu {
         self.check()
     }
 
+    /// Hands what is recorded to the device; to be waited for by [`Gpu::wait_for`] once later work is on its way.
+    pub fn mark(&self) -> Result<Mark> {
+        self.check()?;
+        let submission = self.recorder().mark()?;
+        self.check()?;
+        Ok(Mark { submission })
+    }
+
+    /// Waits until all that was recorded before `mark` is done; what was recorded since goes on.
+    pub fn wait_for(&self, mark: Mark) -> Result<()> {
+        if let Some(submission) = mark.submission {
+            self.recorder().wait_for(submission)?;
+        }
+        self.check()
+    }
+
     /// Waits until everything recorded is done.
     pub fn wait(&self) -> Result<()> {
         self.check()?;
@@ -418,8 +442,8 @@ impl Gpu {
         self.recorder().start_profile()
     }
 
-    /// GPU time by kernel since [`Gpu::start_profile`], longest first.
-    pub fn stop_profile(&self) -> Result<Vec<ProfileRow>> {
+    /// GPU time by kernel since [`Gpu::start_profile`].
+    pub fn stop_profile(&self) -> Result<Profile> {
         self.recorder().stop_profile()
     }
 

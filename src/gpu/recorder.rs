@@ -3,7 +3,7 @@
 use super::kernel::{Parameters, Pipeline};
 use crate::{Error, Problem, Result};
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The work of a dispatch, for batching, benches and `--profile`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -12,7 +12,16 @@ pub struct Work {
     pub bytes: f64,
 }
 
-/// GPU time by kernel.
+/// GPU time of everything between [`Gpu::start_profile`](super::Gpu::start_profile) and its end.
+#[derive(Debug, Clone, Default)]
+pub struct Profile {
+    /// By kernel, longest first.
+    pub rows: Vec<ProfileRow>,
+    /// From start to end, the host's time and the device's idle time included.
+    pub wall: Duration,
+}
+
+/// GPU time of a kernel.
 #[derive(Debug, Clone, Default)]
 pub struct ProfileRow {
     pub kernel: String,
@@ -48,6 +57,8 @@ pub(super) struct BatchLimit {
 
 /// Submissions that may be under way before recording waits for the oldest.
 const IN_FLIGHT: usize = 3;
+/// Uploads that may wait for the next submission: beyond, they start at once, beside what the host reads next.
+const UPLOADS_AT_ONCE: u64 = 128 << 20;
 /// Timestamp pairs of one profiled submission (two queries each; 4096 is WebGPU's limit).
 const TIMED: usize = 1024;
 const UNIFORM_STRIDE: usize = 256;
@@ -65,6 +76,8 @@ pub(super) struct Recorder {
     recorded: usize,
     flops: f64,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Bytes uploaded since the last submission.
+    uploaded: u64,
     uniforms: Vec<u8>,
     uniform_buffer: Option<(wgpu::Buffer, wgpu::BindGroup)>,
     /// Holds the smallest number of an operation that left the range of f16.
@@ -80,6 +93,7 @@ struct Profiler {
     queries: wgpu::QuerySet,
     timed: Vec<(&'static str, Work)>,
     rows: HashMap<&'static str, ProfileRow>,
+    start: Instant,
 }
 
 impl Recorder {
@@ -108,6 +122,7 @@ impl Recorder {
             recorded: 0,
             flops: 0.0,
             in_flight: VecDeque::new(),
+            uploaded: 0,
             uniforms: Vec::new(),
             uniform_buffer: None,
             overflow,
@@ -269,19 +284,45 @@ impl Recorder {
             }
             _ => None,
         };
-        let index = self.queue.submit([encoder.finish()]);
         self.recorded = 0;
         self.flops = 0.0;
-        self.in_flight.push_back(index);
+        self.queue(Some(encoder.finish()))?;
+        if let Some(staging) = timed {
+            self.collect_times(&staging)?;
+        }
+        Ok(())
+    }
+
+    /// `commands` after all that was submitted and uploaded before.
+    fn queue(&mut self, commands: Option<wgpu::CommandBuffer>) -> Result<()> {
+        self.uploaded = 0;
+        self.in_flight.push_back(self.queue.submit(commands));
         while self.in_flight.len() > IN_FLIGHT {
             if let Some(oldest) = self.in_flight.pop_front() {
                 wait(&self.device, Some(oldest))?;
             }
         }
-        if let Some(staging) = timed {
-            self.collect_times(&staging)?;
-        }
         Ok(())
+    }
+
+    /// Counts `bytes` of an upload, and lets the device begin with those that wait once there are many: they need no recorded
+    /// operation, and what is recorded still comes after them.
+    pub fn uploaded(&mut self, bytes: u64) -> Result<()> {
+        self.uploaded += bytes;
+        if self.uploaded < UPLOADS_AT_ONCE {
+            return Ok(());
+        }
+        self.queue(None)
+    }
+
+    /// The last submission, which all that was recorded before belongs to or comes before.
+    pub fn mark(&mut self) -> Result<Option<wgpu::SubmissionIndex>> {
+        self.submit()?;
+        Ok(self.in_flight.back().cloned())
+    }
+
+    pub fn wait_for(&mut self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        wait(&self.device, Some(submission))
     }
 
     fn collect_times(&mut self, staging: &wgpu::Buffer) -> Result<()> {
@@ -336,23 +377,23 @@ impl Recorder {
     }
 
     pub fn start_profile(&mut self) -> Result<()> {
-        self.submit()?;
+        self.wait()?;
         let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),
             ty: wgpu::QueryType::Timestamp,
             count: 2 * TIMED as u32,
         });
-        self.profiler = Some(Profiler { queries, timed: Vec::new(), rows: HashMap::new() });
+        self.profiler = Some(Profiler { queries, timed: Vec::new(), rows: HashMap::new(), start: Instant::now() });
         Ok(())
     }
 
-    /// Rows of the profile so far, longest first; profiling ends.
-    pub fn stop_profile(&mut self) -> Result<Vec<ProfileRow>> {
-        self.submit()?;
-        let rows = self.profiler.take().map(|p| p.rows).unwrap_or_default();
-        let mut rows: Vec<ProfileRow> = rows.into_values().collect();
+    /// The profile so far; profiling ends.
+    pub fn stop_profile(&mut self) -> Result<Profile> {
+        self.wait()?;
+        let Some(profiler) = self.profiler.take() else { return Ok(Profile::default()) };
+        let mut rows: Vec<ProfileRow> = profiler.rows.into_values().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.time));
-        Ok(rows)
+        Ok(Profile { rows, wall: profiler.start.elapsed() })
     }
 }
 

@@ -1,6 +1,6 @@
 use super::Loader;
 use crate::Result;
-use crate::ops::{Activation, Epilogue, PackedWeight, WeightShape};
+use crate::ops::{Activation, Epilogue, PackedWeight, WeightShape, interleave};
 use crate::tensor::Tensor;
 
 /// y = x weight^T + bias.
@@ -26,6 +26,13 @@ impl Linear {
         let leaves: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
         let leaves: Vec<&str> = leaves.iter().map(String::as_str).collect();
         Ok(Self { weight: l.packed_stack(&leaves, columns, channels)?, bias: None })
+    }
+
+    /// Of twice as many columns, the first half values and the second half their gates.
+    pub fn load_gated(l: &Loader, outputs: usize, channels: usize) -> Result<Self> {
+        let weight = l.packed_gated("weight", outputs, channels)?;
+        let bias = l.vector_with("bias", 2 * outputs, |bias| interleave(bias, outputs))?;
+        Ok(Self { weight, bias: Some(bias) })
     }
 
     /// From parts, for weights that do not lie in a file as they are used.
@@ -64,7 +71,7 @@ impl Linear {
 
 /// GEGLU feed-forward: Linear to 8C, first half times gelu(second half), Linear 4C to C. Source: sgm `FeedForward`.
 pub struct FeedForward {
-    proj: Linear,
+    gated: Linear,
     out: Linear,
 }
 
@@ -72,24 +79,22 @@ impl FeedForward {
     pub fn load(l: &Loader, channels: usize) -> Result<Self> {
         let inner = l.dim("net.2.weight", 1, 4 * channels);
         Ok(Self {
-            proj: Linear::load(&l.at("net.0.proj"), 2 * inner, channels)?,
+            gated: Linear::load_gated(&l.at("net.0.proj"), inner, channels)?,
             out: Linear::load(&l.at("net.2"), channels, inner)?,
         })
     }
 
     /// `x` `[.., channels]` → the same shape, plus `residual`.
     pub fn plus(&self, x: Tensor, residual: &Tensor) -> Result<Tensor> {
-        self.out.plus(&self.gated(x)?, residual)
+        self.out.plus(&self.inner(x)?, residual)
     }
 
     pub fn forward(&self, x: Tensor) -> Result<Tensor> {
-        self.out.forward(&self.gated(x)?)
+        self.out.forward(&self.inner(x)?)
     }
 
-    /// The widest tensors of the UNet: each is freed as soon as it is used.
-    fn gated(&self, x: Tensor) -> Result<Tensor> {
-        let wide = self.proj.forward(&x)?;
-        drop(x);
-        wide.geglu()
+    /// The widest tensor of the UNet; `x` is freed before the next layer runs.
+    fn inner(&self, x: Tensor) -> Result<Tensor> {
+        self.gated.activated(&x, Activation::Gelu)
     }
 }

@@ -21,9 +21,16 @@ pub struct Loader {
 const INT8_WORTHWHILE: usize = 32;
 
 impl Loader {
+    /// Of a network that has the memory to itself.
     pub fn new(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> Self {
-        let transformed = Arc::new(roomy(gpu, weights, weight_elem));
-        Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, transformed }
+        let taken = gpu.memory().current;
+        let mut alone = transformed_within_budget(gpu, &[(weights, weight_elem)], taken);
+        Self::transforming(gpu, weights, weight_elem, alone.pop().unwrap_or_default())
+    }
+
+    /// Of one of several networks that share the memory: the convolutions named in `transformed` keep transformed weights.
+    pub fn transforming(gpu: &Gpu, weights: &Weights, weight_elem: Elem, transformed: BTreeSet<String>) -> Self {
+        Self { gpu: gpu.clone(), weights: weights.clone(), weight_elem, transformed: Arc::new(transformed) }
     }
 
     /// The same place for what must not lose more than f16 does.
@@ -69,6 +76,15 @@ impl Loader {
         self.tensor(leaf, &[len])
     }
 
+    /// The same with its values rearranged.
+    pub fn vector_with(&self, leaf: &str, len: usize, arrange: impl Fn(&[f32]) -> Vec<f32>) -> Result<Tensor> {
+        let host = self.weights.get(leaf, &[len])?;
+        if host.planned() {
+            return Tensor::placeholder(&self.gpu, &[len], Elem::F32);
+        }
+        Tensor::from_f32(&self.gpu, &[len], &arrange(&host.to_f32()?))
+    }
+
     /// A small parameter of any shape, in f32 and published order.
     pub fn tensor(&self, leaf: &str, shape: &[usize]) -> Result<Tensor> {
         let host = self.weights.get(leaf, shape)?;
@@ -96,6 +112,13 @@ impl Loader {
         let class = ConvClass::of_layer(&self.gpu, shape, stored(shape, self.weight_elem))?;
         let class = if has_room { class } else { ConvClass::Direct };
         self.pack(&host, shape)?.with_class(class, raw(&host.values))
+    }
+
+    /// `leaf` `[2 outputs, channels]` of a linear layer whose outputs are gated.
+    pub fn packed_gated(&self, leaf: &str, outputs: usize, channels: usize) -> Result<PackedWeight> {
+        let host = self.weights.get(leaf, &[2 * outputs, channels])?;
+        let elem = stored(WeightShape::linear(2 * outputs, channels), self.weight_elem);
+        PackedWeight::pack_gated(&self.gpu, [outputs, channels], elem, raw(&host.values), &host.name)
     }
 
     pub fn pack(&self, host: &HostTensor<'_>, shape: WeightShape) -> Result<PackedWeight> {
@@ -129,33 +152,32 @@ fn stored(shape: WeightShape, weight_elem: Elem) -> Elem {
     if weight_elem == Elem::I8 && is_small { Elem::F16 } else { weight_elem }
 }
 
-/// Names of the convolutions in `weights` whose transformed weights leave a quarter of the budget free beside all of the
-/// network: those of few channels first, which see the most pixels and so save the most time a byte.
-fn roomy(gpu: &Gpu, weights: &Weights, weight_elem: Elem) -> BTreeSet<String> {
-    let own = (weights.total_values() * weight_elem.size()) as u64;
-    let mut room = ConvBudget::of(gpu).for_weights();
-    room = room.saturating_sub(gpu.memory().current + own);
+/// Of each of `networks`, the names of the convolutions whose transformed weights fit the budget for weights beside the direct
+/// weights of all and `taken` other bytes: those of few channels first, which see the most pixels and so save the most time a
+/// byte, and among equals those of the network that is named first.
+pub fn transformed_within_budget(gpu: &Gpu, networks: &[(&Weights, Elem)], taken: u64) -> Vec<BTreeSet<String>> {
+    let direct: usize = networks.iter().map(|(weights, elem)| weights.total_values() * elem.size()).sum();
+    let mut room = ConvBudget::of(gpu).for_weights().saturating_sub(taken + direct as u64);
 
-    let mut convolutions: Vec<(usize, String, u64)> = Vec::new();
-    for (name, shape) in weights.shapes() {
-        let Some(shape) = WeightShape::conv(&shape) else { continue };
-        // Loading reports what is wrong with the class.
-        let elem = stored(shape, weight_elem);
-        let class = ConvClass::of_layer(gpu, shape, elem).unwrap_or(ConvClass::Direct);
-        if class != ConvClass::Direct {
-            convolutions.push((
-                shape.columns * shape.group_channels,
-                name,
-                class.transformed_bytes(shape, elem) as u64,
-            ));
+    let mut convolutions = Vec::new();
+    for (network, (weights, elem)) in networks.iter().enumerate() {
+        for (name, shape) in weights.shapes() {
+            let Some(shape) = WeightShape::conv(&shape) else { continue };
+            // Loading reports what is wrong with the class.
+            let elem = stored(shape, *elem);
+            let class = ConvClass::of_layer(gpu, shape, elem).unwrap_or(ConvClass::Direct);
+            if class != ConvClass::Direct {
+                let bytes = class.transformed_bytes(shape, elem) as u64;
+                convolutions.push((shape.columns * shape.group_channels, network, name, bytes));
+            }
         }
     }
     convolutions.sort();
-    let mut chosen = BTreeSet::new();
-    for (_, name, bytes) in convolutions {
+    let mut chosen = vec![BTreeSet::new(); networks.len()];
+    for (_, network, name, bytes) in convolutions {
         let Some(left) = room.checked_sub(bytes) else { break };
         room = left;
-        chosen.insert(name);
+        chosen[network].insert(name);
     }
     chosen
 }

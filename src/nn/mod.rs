@@ -10,7 +10,7 @@ mod trace;
 pub use attention::{CrossAttention, Over, SelfAttention};
 pub use conv::Conv2d;
 pub use linear::{FeedForward, Linear};
-pub use loader::Loader;
+pub use loader::{Loader, transformed_within_budget};
 pub use norm::{GroupNorm, LayerNorm};
 pub use trace::Trace;
 

@@ -135,7 +135,7 @@ fn steps() -> Vec<Step> {
                 table
             };
             let decided = table.products.contains_key(&class);
-            variants(decided, ProductKernel::candidates(capabilities), variant)
+            variants(decided, ProductKernel::candidates(class, capabilities), variant)
         }),
         prepare: Box::new(move |gpu| convolution(gpu, images, columns, kernel, ConvClass::Direct)),
     };

@@ -21,7 +21,7 @@ pub(super) const TILED: Kernel = super::kernel!("gemm_tiled");
 /// Workgroups along one axis; WebGPU's limit everywhere.
 const MAX_GROUPS: usize = 65535;
 
-/// Rows of gemm_subgroup's tile, the least of all kernels.
+/// Rows of gemm_subgroup's smallest tile, the least of all kernels.
 const LEAST_ROWS: usize = 16;
 
 /// Values of a weight as they lie in a file, little endian, of any alignment.
@@ -109,6 +109,8 @@ pub struct PackedWeight {
     shape: WeightShape,
     site: Option<Arc<str>>,
     winograd: Option<Arc<Winograd>>,
+    /// Of every eight columns the first four are values and the others their gates.
+    gated: bool,
 }
 
 impl Raw<'_> {
@@ -164,7 +166,34 @@ impl PackedWeight {
     }
 
     fn of(tensor: Tensor, shape: WeightShape, site: &str) -> Result<Self> {
-        Ok(Self { tensor, scale: None, shape, site: Some(site.into()), winograd: None })
+        Ok(Self { tensor, scale: None, shape, site: Some(site.into()), winograd: None, gated: false })
+    }
+
+    /// Packs a linear layer `[2 outputs, channels]` whose first half are values and whose second half are their gates: the product
+    /// then gives `outputs` columns, value * activation(gate), of a bias that [`interleave`] has put in the same order.
+    /// Errors: those of [`PackedWeight::pack`]; outputs of fewer than 20, or no multiple of 4.
+    pub fn pack_gated(
+        gpu: &Gpu,
+        [outputs, channels]: [usize; 2],
+        elem: Elem,
+        raw: Raw<'_>,
+        site: &str,
+    ) -> Result<Self> {
+        let shape = WeightShape::linear(2 * outputs, channels);
+        if !outputs.is_multiple_of(4) || shape.panel(elem) < 64 {
+            return Err(Problem::new(site, "a multiple of 4 gated outputs, 20 at least", outputs.to_string()).shape());
+        }
+        let (Raw::F32(bytes) | Raw::F16(bytes) | Raw::BF16(bytes)) = raw else {
+            return Ok(Self { gated: true, ..Self::pack(gpu, shape, elem, raw, site)? });
+        };
+        let rows = interleave(bytes, outputs);
+        let raw = match raw {
+            Raw::F32(_) => Raw::F32(&rows),
+            Raw::F16(_) => Raw::F16(&rows),
+            Raw::BF16(_) => Raw::BF16(&rows),
+            Raw::Planned => Raw::Planned,
+        };
+        Ok(Self { gated: true, ..Self::pack(gpu, shape, elem, raw, site)? })
     }
 
     /// Packs value `at(i)` for each place `i` in published order, as f32 or f16.
@@ -220,6 +249,11 @@ impl PackedWeight {
         self.shape
     }
 
+    /// Columns of a product with it.
+    pub fn outputs(&self) -> usize {
+        if self.gated { self.shape.columns / 2 } else { self.shape.columns }
+    }
+
     /// Parts of the weight that fit one binding each: ranges of panels, or of one panel's depth.
     fn windows(&self) -> Result<Vec<(Range<usize>, Range<usize>)>> {
         let capabilities = self.tensor.gpu().capabilities();
@@ -243,6 +277,13 @@ impl PackedWeight {
         let parts = |p: usize| (0..depth).step_by(step).map(move |d| (p..p + 1, d..depth.min(d + step)));
         Ok((0..panels).flat_map(parts).collect())
     }
+}
+
+/// Rows `[2 outputs, ..]`, values first and gates second, in the order of a gated weight: four values, their gates, four values ..
+pub fn interleave<T: Copy>(rows: &[T], outputs: usize) -> Vec<T> {
+    let (values, gates) = rows.split_at(rows.len() / 2);
+    let four = (4 * values.len() / outputs.max(1)).max(1);
+    values.chunks(four).zip(gates.chunks(four)).flat_map(|(values, gates)| [values, gates]).flatten().copied().collect()
 }
 
 /// `[columns, group_channels, ky, kx]` → as `elem` is packed, zeros where a panel or a tap is padded; `at(column, i)` is
@@ -275,7 +316,8 @@ fn arrange<T: Copy + Default + Send + Sync>(
     packed
 }
 
-/// What happens to a sum before it is stored: `activation(sum + bias + add) + residual`.
+/// What happens to a sum before it is stored: `activation(sum + bias + add) + residual`; of a gated weight
+/// `(sum + bias of the value) * activation(sum + bias of the gate)`, without `add` and `residual`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// `[columns]`.
@@ -406,10 +448,15 @@ pub(super) fn gemm(
         // f16 is written in pairs, and two of these rows would share one.
         return gemm(x, weight, geometry, epilogue, Elem::F32)?.cast(elem);
     }
-    let out_shape = [images, geometry.out[0], geometry.out[1], shape.columns];
+    let out_shape = [images, geometry.out[0], geometry.out[1], weight.outputs()];
     let rows = out_shape[..3].iter().product::<usize>();
     if let Some(bias) = epilogue.bias.filter(|b| b.len() != shape.columns) {
         return Err(wrong("bias", format!("{} values", shape.columns), bias));
+    }
+    if weight.gated
+        && let Some(other) = epilogue.add.or(epilogue.residual)
+    {
+        return Err(wrong("gated outputs", "nothing added to them".to_string(), other));
     }
     if let Some(residual) = epilogue.residual.filter(|r| r.len() != rows * shape.columns) {
         return Err(wrong("residual", format!("{out_shape:?}"), residual));
@@ -574,7 +621,7 @@ impl<'a> Gemm<'a> {
         let shape = self.weight.shape;
         let rows = lines * self.geometry.out[1];
         let first_row = first_line * self.geometry.out[1];
-        let [start, size] = [first_row * shape.columns, rows * shape.columns];
+        let [start, size] = [first_row * self.weight.outputs(), rows * self.weight.outputs()];
         let residual = self.epilogue.residual.map(|r| piece(r, start, &[size])).transpose()?;
         let epilogue = Epilogue { residual: residual.as_ref(), ..self.epilogue };
         let view = y.view(start, &[size]);
@@ -601,9 +648,10 @@ impl<'a> Gemm<'a> {
             let last = steps.get(index + 1).is_none_or(|(next, ..)| next != panels);
             let (to, epilogue) = match last {
                 true => (target.clone(), epilogue),
-                false => (Tensor::empty(y.gpu(), &[size], Elem::F32)?, Epilogue::default()),
+                false => (Tensor::empty(y.gpu(), &[rows * shape.columns], Elem::F32)?, Epilogue::default()),
             };
-            self.dispatch(piece, panels, depth, carry.as_ref(), epilogue, &to, [rows, first_row])?;
+            let gated = last && self.weight.gated;
+            self.dispatch(piece, panels, depth, carry.as_ref(), epilogue, gated, &to, [rows, first_row])?;
             carry = (!last).then_some(to);
         }
         if view.is_none() {
@@ -620,6 +668,7 @@ impl<'a> Gemm<'a> {
         depth: &Range<usize>,
         carry: Option<&Tensor>,
         epilogue: Epilogue<'_>,
+        gated: bool,
         y: &Tensor,
         [rows, row_begin]: [usize; 2],
     ) -> Result<()> {
@@ -629,7 +678,7 @@ impl<'a> Gemm<'a> {
         let panel = shape.panel(elem);
         let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
         let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
-        let plan = self.plan(y.gpu(), rows, panels)?;
+        let plan = self.plan(y.gpu(), rows, panels, gated)?;
         let constants = [
             ("PANEL", panel as u32),
             ("VECTOR", u32::from(vector)),
@@ -641,6 +690,7 @@ impl<'a> Gemm<'a> {
             ("BIAS", u32::from(epilogue.bias.is_some())),
             ("ADD", u32::from(epilogue.add.is_some())),
             ("RESIDUAL", u32::from(epilogue.residual.is_some())),
+            ("GATED", u32::from(gated)),
         ];
         let constants: Vec<_> = constants.into_iter().chain(plan.constants).collect();
         let start = (panels.start * shape.depth() + depth.start) * panel;
@@ -689,7 +739,7 @@ impl<'a> Gemm<'a> {
     }
 
     /// The kernel for `rows` rows under `panels`, as it is tuned.
-    fn plan(&self, gpu: &Gpu, rows: usize, panels: &Range<usize>) -> Result<Plan> {
+    fn plan(&self, gpu: &Gpu, rows: usize, panels: &Range<usize>, gated: bool) -> Result<Plan> {
         let (shape, elem) = (self.weight.shape, self.weight.tensor.elem());
         if let Some(tile) = self.cooperative.tile(gpu, shape, rows, panels.len())? {
             let groups = [rows.div_ceil(tile.rows) as u32, panels.len().div_ceil(tile.panels) as u32, 1];
@@ -700,8 +750,10 @@ impl<'a> Gemm<'a> {
         let kernel = Tuning::of(gpu).product(class, gpu.capabilities());
         let vectors = shape.panel(elem) as u32 / 32;
         let Some(tile) = kernel.tile() else {
-            let groups = [rows.div_ceil(LEAST_ROWS) as u32, panels.len() as u32, 1];
-            return Ok(Plan { kernel: &SUBGROUP, constants: vec![("VECTORS", vectors)], groups });
+            // A tile no taller than few rows need.
+            let eights = if rows <= LEAST_ROWS { 2 } else { kernel.eights() };
+            let groups = [rows.div_ceil(8 * eights as usize) as u32, panels.len() as u32, 1];
+            return Ok(Plan { kernel: &SUBGROUP, constants: vec![("VECTORS", vectors), ("EIGHTS", eights)], groups });
         };
         let of_group = shape.panels_per_group(elem);
         let begin = panels.start % of_group;
@@ -716,6 +768,7 @@ impl<'a> Gemm<'a> {
             true => tile,
             false => Tile { panels: 1, ..tile },
         };
+        let tile = if gated { tile.gated() } else { tile };
         let constants = vec![
             ("ROWS", tile.rows),
             ("PANELS", tile.panels),
@@ -753,7 +806,7 @@ fn by_panels(windows: Vec<(Range<usize>, Range<usize>)>) -> Vec<(Range<usize>, V
 }
 
 impl Tensor {
-    /// `activation(self * weight^T + bias + add) + residual`, `self` `[.., channels]` → `[.., columns]`, same element type.
+    /// `activation(self * weight^T + bias + add) + residual`, `self` `[.., channels]` → `[.., outputs]`, same element type.
     pub fn linear(&self, weight: &PackedWeight, epilogue: Epilogue<'_>) -> Result<Tensor> {
         let channels = self.last_dim();
         let rows = self.len() / channels.max(1);
@@ -762,7 +815,7 @@ impl Tensor {
         let y = gemm(&self.reshape(&[rows, 1, 1, channels])?, weight, geometry, epilogue, self.elem())?;
         let mut shape = self.shape().to_vec();
         if let Some(last) = shape.last_mut() {
-            *last = weight.shape.columns;
+            *last = weight.outputs();
         }
         y.reshape(&shape)
     }

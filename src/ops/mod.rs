@@ -30,7 +30,7 @@ pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
 pub use cooperative::matrices;
 pub use fbank::Framing;
-pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
+pub use gemm::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape, interleave};
 pub use int8::Int8;
 pub use mask::PixelBox;
 pub use resample::{Filter, Region};
@@ -61,7 +61,6 @@ pub const KERNELS: &[&Kernel] = &[
     &sampling::UPDATE,
     &overlap_merge::KERNEL,
     &philox::KERNEL,
-    &pointwise::GEGLU,
     &cooperative::GEMM,
     &gemm::SUBGROUP,
     &gemm::TILED,

@@ -1,12 +1,11 @@
-//! One value in, one value out; and GEGLU, two in.
+//! One value in, one value out.
 
-use super::{Call, quad_ranges, row_ranges, streaming};
+use super::{Call, quad_ranges, streaming};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
 pub(super) const KERNEL: Kernel = super::kernel!("pointwise");
-pub(super) const GEGLU: Kernel = super::kernel!("geglu");
 
 /// The kernel's OP.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,35 +157,6 @@ impl Tensor {
                 tensors: &tensors,
                 groups: range.len().div_ceil(workgroup.1 as usize),
                 flops: 4.0 * range.len() as f64,
-                site: None,
-            }
-            .record()?;
-        }
-        Ok(y)
-    }
-
-    /// First half of the channels times gelu of the second: `[.., 2 * channels]` → `[.., channels]`.
-    pub fn geglu(&self) -> Result<Tensor> {
-        let wide = self.last_dim();
-        if !wide.is_multiple_of(2) {
-            return Err(Problem::new("geglu", "an even number of channels", wide.to_string()).shape());
-        }
-        let (channels, rows) = (wide / 2, self.len() / wide.max(1));
-        let mut shape = self.shape().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = channels;
-        }
-        let y = Tensor::empty(self.gpu(), &shape, self.elem())?;
-        let workgroup = streaming(self.gpu());
-        for range in row_ranges("geglu", rows, &[self, &y])? {
-            let y_part = y.rows(rows, &range)?;
-            Call {
-                kernel: &GEGLU,
-                constants: &[workgroup, ("VECTOR", u32::from(channels.is_multiple_of(4)))],
-                params: [y_part.len() as u32, channels as u32],
-                tensors: &[&self.rows(rows, &range)?, &y_part],
-                groups: y_part.len().div_ceil(4 * workgroup.1 as usize),
-                flops: 16.0 * y_part.len() as f64,
                 site: None,
             }
             .record()?;

@@ -32,10 +32,13 @@ pub enum ProductClass {
     LargeConv,
 }
 
-/// gemm_subgroup, or gemm_tiled by rows and columns of its tile. An invocation has 4 x 4 of them, unless the name tells more.
+/// gemm_subgroup or gemm_tiled, by rows and columns of a tile. An invocation of the latter has 4 x 4 of them, unless the name tells
+/// more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ProductKernel {
-    Subgroup,
+    Subgroup16x64,
+    Subgroup24x64,
+    Subgroup32x64,
     Tile32x64,
     Tile64x64,
     Tile64x64Each8x4,
@@ -53,6 +56,16 @@ pub struct Tile {
     pub each_rows: u32,
     pub each_vectors: u32,
     pub step: u32,
+}
+
+impl Tile {
+    /// The same tile in invocations that have eight columns side by side.
+    pub(super) fn gated(self) -> Self {
+        match self.each_vectors {
+            1 => Self { each_rows: self.each_rows / 2, each_vectors: 2, ..self },
+            _ => self,
+        }
+    }
 }
 
 /// Attention by what its kernels differ in.
@@ -122,8 +135,10 @@ impl ProductClass {
 }
 
 impl ProductKernel {
-    pub const ALL: [Self; 7] = [
-        Self::Subgroup,
+    pub const ALL: [Self; 9] = [
+        Self::Subgroup16x64,
+        Self::Subgroup24x64,
+        Self::Subgroup32x64,
         Self::Tile32x64,
         Self::Tile64x64,
         Self::Tile64x64Each8x4,
@@ -137,7 +152,7 @@ impl ProductKernel {
         let tile =
             |rows, panels, each_rows, each_vectors, step| Some(Tile { rows, panels, each_rows, each_vectors, step });
         match self {
-            Self::Subgroup => None,
+            Self::Subgroup16x64 | Self::Subgroup24x64 | Self::Subgroup32x64 => None,
             Self::Tile32x64 => tile(32, 1, 4, 1, 16),
             Self::Tile64x64 => tile(64, 1, 4, 1, 16),
             Self::Tile64x64Each8x4 => tile(64, 1, 8, 1, 16),
@@ -147,8 +162,17 @@ impl ProductKernel {
         }
     }
 
+    /// Rows of gemm_subgroup's tile over 8.
+    pub(super) fn eights(self) -> u32 {
+        match self {
+            Self::Subgroup16x64 => 2,
+            Self::Subgroup24x64 => 3,
+            _ => 4,
+        }
+    }
+
     fn default_for(capabilities: &Capabilities) -> Self {
-        if is_narrow_software(capabilities) { Self::Subgroup } else { Self::Tile64x64 }
+        if is_narrow_software(capabilities) { Self::Subgroup32x64 } else { Self::Tile64x64 }
     }
 
     /// Whether a device can run it.
@@ -164,13 +188,17 @@ impl ProductKernel {
         }
     }
 
-    /// What is worth measuring, the default first. Tiles in workgroup memory are many times slower where the subgroup's kernel
-    /// is the default, which needs no measurement.
-    pub(super) fn candidates(capabilities: &Capabilities) -> Vec<Self> {
+    /// What is worth measuring for a class, the default first. Where the subgroup's kernel is the default, tiles in workgroup
+    /// memory are many times slower, and every tile takes the driver's compiler seconds, which small products would not earn.
+    pub(super) fn candidates(class: ProductClass, capabilities: &Capabilities) -> Vec<Self> {
+        use ProductClass::{Narrow, SmallConv, SmallMatmul};
         let default = Self::default_for(capabilities);
+        let is_worthwhile = |kernel: &Self| match default.tile() {
+            Some(_) => true,
+            None => kernel.tile().is_none() && !matches!(class, Narrow | SmallConv | SmallMatmul),
+        };
         let others = Self::ALL.into_iter().filter(|kernel| *kernel != default && kernel.runs_on(capabilities));
-        let others = others.filter(|_| default != Self::Subgroup);
-        std::iter::once(default).chain(others).collect()
+        std::iter::once(default).chain(others.filter(is_worthwhile)).collect()
     }
 }
 

@@ -10,6 +10,8 @@ use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::sync::OnceLock;
+use sysinfo::System;
 
 pub(super) const INPUT: Kernel = super::kernel!("winograd_input");
 pub(super) const OUTPUT: Kernel = super::kernel!("winograd_output");
@@ -137,16 +139,30 @@ pub struct ConvBudget(pub u64);
 
 impl ConvBudget {
     /// What a device was told by [`Gpu::set`], else its memory budget. Without one the memory of a modest machine is taken for
-    /// it, so that faster never means too much.
+    /// it, or on a software device half of the host's where that is more.
     pub fn of(gpu: &Gpu) -> Self {
-        const MODEST: ConvBudget = ConvBudget(8 << 30);
-        gpu.setting().map_or_else(|| gpu.memory().budget.map_or(MODEST, ConvBudget), |told: std::sync::Arc<Self>| *told)
+        const MODEST: u64 = 8 << 30;
+        if let Some(told) = gpu.setting::<Self>() {
+            return *told;
+        }
+        let unbounded = || if gpu.capabilities().software { MODEST.max(host_memory() / 2) } else { MODEST };
+        Self(gpu.memory().budget.unwrap_or_else(unbounded))
     }
 
     /// Bytes that all weights may take.
     pub fn for_weights(self) -> u64 {
         self.0 / 4 * 3
     }
+}
+
+/// Bytes of memory that this process may have: the machine's, or its control group's where that is less.
+fn host_memory() -> u64 {
+    static MEMORY: OnceLock<u64> = OnceLock::new();
+    *MEMORY.get_or_init(|| {
+        let mut system = System::new();
+        system.refresh_memory();
+        system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory).min(system.total_memory())
+    })
 }
 
 /// The transformed weight of a convolution.

@@ -9,7 +9,7 @@ use super::segments::{Chunk, Plan, Window};
 use super::stage::{Conditions, StageNetworks, with_keyframes};
 use crate::diffusion::schedule::initial_scale;
 use crate::diffusion::{Branch, Denoiser};
-use crate::gpu::{Elem, Gpu};
+use crate::gpu::{Elem, Gpu, Mark};
 use crate::media::Frame;
 use crate::models::clip_unet::{AudioProjection, ClipUnet};
 use crate::models::vae::{Decoder, Encoder, LATENT_SCALE};
@@ -403,6 +403,14 @@ impl TwoStage {
         let noise = Tensor::stack_rows(&noise.iter().collect::<Vec<_>>())?.reshape(&shape(4))?;
 
         let mut to_come = steps.iter();
+        // The step that the device works on while the next is recorded. Steps are told of when they are done, and no more than one
+        // is ahead, so that progress is true and a run can be stopped.
+        let mut under_way: Option<(Mark, usize)> = None;
+        let done = |(mark, step): (Mark, usize), reporter: &mut Reporter<'_>| {
+            self.gpu.wait_for(mark)?;
+            let units = clips.len() as f64 * steps[step].work();
+            reporter.advance(stage.phase, units, [step + 1, steps.len()])
+        };
         let sampled = self.sampling.sampler.run(
             noise.affine(initial_scale(sigmas[0]) as f32, 0.0)?,
             sigmas,
@@ -417,12 +425,11 @@ impl TwoStage {
             },
             |_| Err(Problem::new("noise", "a sampler without churn", "churn").usage()),
             |step, _, _| {
-                // One step at a time, so that progress is true and a run can be stopped.
-                self.gpu.wait()?;
-                let units = clips.len() as f64 * steps[step].work();
-                reporter.advance(stage.phase, units, [step + 1, steps.len()])
+                let before = under_way.replace((self.gpu.mark()?, step));
+                before.map_or(Ok(()), |before| done(before, reporter))
             },
         )?;
+        under_way.map_or(Ok(()), |last| done(last, reporter))?;
         let flat = sampled.reshape(&[frames.len(), height, width, 4])?;
         (0..clips.len()).map(|clip| flat.narrow_rows(clip * per_clip, per_clip)).collect()
     }

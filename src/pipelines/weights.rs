@@ -7,7 +7,7 @@ use crate::models::hubert::{self, Hubert};
 use crate::models::unet;
 use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
-use crate::nn::Loader;
+use crate::nn::{Loader, transformed_within_budget};
 use crate::ops::{ConvBudget, ConvClass, WeightShape};
 use crate::weights::Weights;
 use crate::weights::formula::FormulaSource;
@@ -155,10 +155,15 @@ impl WeightSet {
     /// Small networks of the published structure, a tenth as wide, with random weights by formula: they show that everything
     /// runs, not what the published weights would do.
     pub fn demo(roles: &[Role]) -> Result<Self> {
-        let mut set = Self::by_formula("weights/demo/shapes.json", include_str!("../../weights/demo/shapes.json"))?;
-        set.weights.retain(|role, _| roles.contains(role));
-        set.origins.retain(|name, _| roles.iter().any(|role| role.name() == *name));
-        Ok(Self { is_demo: true, ..set })
+        let set = Self::by_formula("weights/demo/shapes.json", include_str!("../../weights/demo/shapes.json"))?;
+        Ok(Self { is_demo: true, ..set.only(roles) })
+    }
+
+    /// Those of `roles` alone, such as [`Role::LIPSYNC`]: networks share the memory for weights with all that are there.
+    pub fn only(mut self, roles: &[Role]) -> Self {
+        self.weights.retain(|role, _| roles.contains(role));
+        self.origins.retain(|name, _| roles.iter().any(|role| role.name() == *name));
+        self
     }
 
     /// Random weights by formula for the shapes in the JSON `text`: `{ROLE: {TENSOR: SHAPE}}`, a role also `{"like": ROLE,
@@ -223,9 +228,10 @@ impl WeightSet {
         let side = mask.and_then(|shape| shape.get(1).copied()).unwrap_or(64) as f64;
         let share = stage / 1.525e9 * (side / 64.0).powi(2);
         let flops = share * (18.4e12 * demand.clip_work + 4.2e12 * demand.frames as f64);
-        // The widest tensors of a clip at 64x64: GEGLU's input and output, skips, and what is being worked on.
+        // At its widest a clip holds ten tensors of the first level's size: skips, two of them side by side, their norm, and what
+        // is being worked on; the rest is for what the pool rounds up.
         let level = 14.0 * side * side * (stage / 1.525e9).sqrt() * 320.0;
-        let widest = level * (8.0 + 4.0 + 6.0);
+        let widest = level * 11.0;
         // Deep features are as wide as the second level.
         let kept = demand.clips_kept as f64 * level * 2.0;
         Ok(Estimate {
@@ -257,13 +263,31 @@ impl WeightSet {
         Ok(config.and_then(|config| config[key].as_u64()).map(|v| v as usize))
     }
 
+    /// The loader of a role's network, which shares the memory for weights with those of all others.
+    fn loader(&self, gpu: &Gpu, role: Role, weights: &Weights, storage: Storage) -> Result<Loader> {
+        // Interpolation evaluates a dozen clips for each of the keyframes'.
+        let mut roles: Vec<Role> = self.weights.keys().copied().collect();
+        roles.sort_by_key(|role| !matches!(role, Role::Interpolation | Role::KeyfaceInterpolation));
+        let mut networks = Vec::new();
+        for &role in &roles {
+            networks.push(match role {
+                Role::KeyfaceWeaker => clip_unet::weaker_weights(self.of(role)?)?,
+                _ => self.of(role)?.clone(),
+            });
+        }
+        let networks: Vec<_> = networks.iter().map(|weights| (weights, storage.weights)).collect();
+        let chosen = roles.iter().zip(transformed_within_budget(gpu, &networks, 0)).find(|(other, _)| **other == role);
+        let transformed = chosen.map(|(_, transformed)| transformed).unwrap_or_default();
+        Ok(Loader::transforming(gpu, weights, storage.weights, transformed))
+    }
+
     /// The UNet and audio projection of a stage.
     pub fn stage(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<(ClipUnet, AudioProjection)> {
         let default = unet::Config::default();
         let head_dim = self.setting(role, "num_head_channels")?.unwrap_or(default.head_dim);
         self.of(role)?.checked(clip_unet::UNUSED, storage.strict, |w| {
             let unet = ClipUnet::load(
-                &Loader::new(gpu, &w.at("model"), storage.weights),
+                &self.loader(gpu, role, w, storage)?.at("model"),
                 unet::Config { head_dim },
                 storage.activations,
             )?;
@@ -308,24 +332,27 @@ impl WeightSet {
         let head_dim = self.setting(Role::KeyfaceWeaker, "num_head_channels")?;
         let config = unet::Config { head_dim: head_dim.unwrap_or(unet::Config::default().head_dim) };
         let weights = clip_unet::weaker_weights(self.of(Role::KeyfaceWeaker)?)?;
-        let load = |w: &Weights| ClipUnet::load(&Loader::new(gpu, w, storage.weights), config, storage.activations);
+        let load = |w: &Weights| {
+            ClipUnet::load(&self.loader(gpu, Role::KeyfaceWeaker, w, storage)?, config, storage.activations)
+        };
         weights.checked(clip_unet::UNUSED, storage.strict, load).map(Some)
     }
 
     pub fn encoder(&self, gpu: &Gpu, storage: Storage) -> Result<Encoder> {
         self.of(Role::Vae)?.checked(&["decoder", "post_quant_conv"], storage.strict, |w| {
-            Encoder::load(&Loader::new(gpu, w, storage.other_weights()))
+            Encoder::load(&self.loader(gpu, Role::Vae, w, storage)?.finer())
         })
     }
 
     /// From the checkpoint of `keyframe`, as published; its decoder is the one that was trained with.
     pub fn decoder(&self, gpu: &Gpu, keyframe: Role, storage: Storage) -> Result<Decoder> {
-        let weights = self.of(keyframe)?;
-        let (weights, rest) = match weights.has("first_stage_model.decoder") {
-            true => (weights.at("first_stage_model"), ["encoder", "quant_conv"]),
-            false => (self.of(Role::Vae)?.clone(), ["encoder", "quant_conv"]),
+        let (role, place) = match self.of(keyframe)?.has("first_stage_model.decoder") {
+            true => (keyframe, "first_stage_model"),
+            false => (Role::Vae, ""),
         };
-        weights.checked(&rest, false, |w| Decoder::load(&Loader::new(gpu, w, storage.other_weights())))
+        let weights = self.of(role)?.at(place);
+        weights
+            .checked(&["encoder", "quant_conv"], false, |w| Decoder::load(&self.loader(gpu, role, w, storage)?.finer()))
     }
 
     pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {

@@ -39,7 +39,14 @@ impl Watched {
     }
 
     pub fn saw_product(&self, kernel: ProductKernel) -> bool {
-        let Some(tile) = kernel.tile() else { return self.saw("gemm_subgroup", &[]) };
+        let Some(tile) = kernel.tile() else {
+            let eights = match kernel {
+                ProductKernel::Subgroup16x64 => 2,
+                ProductKernel::Subgroup24x64 => 3,
+                _ => 4,
+            };
+            return self.saw_size("gemm_subgroup", "EIGHTS", eights);
+        };
         let constants = [
             format!("ROWS={}", tile.rows),
             format!("PANELS={}", tile.panels),

@@ -1,9 +1,9 @@
 //! Matmul and convolution, in their three kernels: gemm_subgroup, gemm_tiled and, emulated, gemm_cooperative.
 
 use crate::int8::rounded;
-use crate::{Random, bar, check, gpu, matrix_gpu, portable_gpu, stored};
+use crate::{Random, bar, check, gpu, matrix_gpu, portable_gpu, prepare, stored, there};
 use viseme::gpu::{Elem, Gpu};
-use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape};
+use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape, interleave};
 use viseme::tensor::Tensor;
 
 struct Case {
@@ -191,6 +191,51 @@ fn the_epilogue_applies_in_order() {
             }
             check(&format!("{columns} columns {elem:?} {weight_elem:?} {activation:?}"), &y, &want, bar(elem));
         }
+    }
+}
+
+/// Values times gelu of their gates, in one product; sums are handed on where a binding holds but a part of a panel.
+#[test]
+fn gated_outputs() {
+    let small = there(Gpu::restricted(None, |capabilities| capabilities.max_binding_bytes = 32 << 10)).map(prepare);
+    let plain = [gpu(), portable_gpu(), small.as_ref()].into_iter().flatten().flat_map(|gpu| {
+        [(Elem::F32, Elem::F32), (Elem::F16, Elem::F16), (Elem::F16, Elem::I8)].map(|elems| (gpu, elems))
+    });
+    let matrices = [matrix_gpu(16), matrix_gpu(8)].into_iter().flatten().map(|gpu| (gpu, (Elem::F16, Elem::F16)));
+    for (gpu, (elem, weight_elem)) in plain.chain(matrices) {
+        for [rows, channels, outputs] in [[1, 4, 20], [37, 21, 36], [70, 600, 32], [130, 40, 132]] {
+            let name = format!("{rows}x{channels} -> {outputs} gated, {elem:?} {weight_elem:?}");
+            let mut random = Random(5);
+            let x = stored(elem, &random.vec(rows * channels));
+            let (w, bias) = (random.vec(2 * outputs * channels), random.vec(2 * outputs));
+            let raw = Raw::F32(bytemuck::cast_slice(&w));
+            let weight = PackedWeight::pack_gated(gpu, [outputs, channels], weight_elem, raw, "proj").unwrap();
+            let sums = Case { x: [rows, 1, 1, channels], columns: 2 * outputs, ..PLAIN }
+                .reference(&x, &rounded(weight_elem, &w, channels));
+            let biased = |row: usize, column: usize| sums[row * 2 * outputs + column] + f64::from(bias[column]);
+            let mut want = Vec::new();
+            for row in 0..rows {
+                for column in 0..outputs {
+                    let gate = biased(row, outputs + column);
+                    want.push(biased(row, column) * 0.5 * gate * (1.0 + erf(gate / 2f64.sqrt())));
+                }
+            }
+            let x = Tensor::from_values(gpu, &[rows, channels], elem, &x).unwrap();
+            let bias = Tensor::from_f32(gpu, &[2 * outputs], &interleave(&bias, outputs)).unwrap();
+            let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, ..Epilogue::default() };
+            let y = x.linear(&weight, epilogue).unwrap();
+            assert_eq!(y.shape(), [rows, outputs]);
+            check(&name, &y, &want, bar(elem));
+            let error = x.linear(&weight, Epilogue { residual: Some(&y), ..epilogue }).unwrap_err().to_string();
+            assert!(error.contains("proj") && error.contains("gated"), "{error}");
+        }
+    }
+    for outputs in [16, 30] {
+        let Some(gpu) = gpu() else { return };
+        let w = vec![0.5f32; 2 * outputs * 4];
+        let raw = Raw::F32(bytemuck::cast_slice(&w));
+        let error = PackedWeight::pack_gated(gpu, [outputs, 4], Elem::F16, raw, "proj").err().unwrap().to_string();
+        assert!(error.contains("proj") && error.contains("multiple of 4"), "{error}");
     }
 }
 

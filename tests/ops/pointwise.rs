@@ -1,4 +1,4 @@
-//! pointwise and geglu.
+//! pointwise.
 
 use crate::gemm::erf;
 use crate::{Random, bar, check, gpu, stored};
@@ -100,26 +100,6 @@ fn tables_by_run() {
             let added = |i: usize| f64::from(x[i]) + f64::from(table[i / run * channels + i % channels]);
             let got = tensor(&x).add_per_frame(&Tensor::from_f32(gpu, &[rows, channels], &table).unwrap()).unwrap();
             check(&format!("add_per_frame {case}"), &got, &(0..len).map(added).collect::<Vec<_>>(), bar(elem));
-        }
-    }
-}
-
-/// y = value * gelu(gate)
-#[test]
-fn geglu() {
-    let Some(gpu) = gpu() else { return };
-    for [rows, channels] in [[1, 1], [1, 4], [7, 5], [130, 64], [3, 1280], [70_000, 3]] {
-        for elem in [Elem::F32, Elem::F16] {
-            let x = stored(elem, &Random(5).vec(rows * 2 * channels));
-            let mut want = Vec::new();
-            for row in 0..rows {
-                for c in 0..channels {
-                    let at = row * 2 * channels + c;
-                    want.push(f64::from(x[at]) * gelu(f64::from(x[at + channels])));
-                }
-            }
-            let y = Tensor::from_values(gpu, &[rows, 2 * channels], elem, &x).unwrap().geglu().unwrap();
-            check(&format!("{rows}x{channels} {elem:?}"), &y, &want, bar(elem));
         }
     }
 }
