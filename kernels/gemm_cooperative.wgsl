@@ -2,7 +2,8 @@
 // subgroups computes ROWS x COLUMNS outputs in steps of 32 depths through workgroup memory; a tile is multiplied while the
 // next is on its way to registers, and to the other buffer where there are two (tile sizes: ggml's Vulkan back end; implicit GEMM: Chetlur et al. 2014).
 // Bindings, constants and formula: common/gemm.wgsl; matrices: common/matrix.wgsl. Beyond rows, depth and panels the tiles hold zeros
-// or rows that nothing is stored of, so that every subgroup does the same. Dispatch: x tiles of rows, y tiles of PANELS panels.
+// or rows that nothing is stored of, so that every subgroup does the same. Dispatch: x tiles of rows, y tiles of PANELS panels, z
+// parts of the depth (SPLIT), a multiple of 32 each.
 //   ROWS, COLUMNS                    of a tile; COLUMNS = PANELS * PANEL, and PANELS > 1 only where groups is 1
 //   BUFFERS                          2, or 1 where workgroup memory has no room for them
 //   WORKGROUP                        four subgroups, two by two over the tile
@@ -58,7 +59,14 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     let group = panel / params.panels_per_group;
     let group_start = group * params.group_channels;
     let row = id.x * ROWS;
+#if SPLIT
+    part_of_depth = id.z;
+    let start_depth = id.z * params.part_depth;
+    let depth = min(params.depth_end - params.depth_begin, start_depth + params.part_depth);
+#else
+    let start_depth = 0u;
     let depth = params.depth_end - params.depth_begin;
+#end
 
     // Left tile: one group of depths, every WORKGROUP / STEP4 rows.
     let left_depth = local % STEP4 * 4u;
@@ -80,8 +88,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
 #end
 #end
     // Each turn loads tile k / STEP and multiplies the one before it.
-    for (var k = 0u; k < depth + STEP; k += STEP) {
-        let tile = k / STEP % BUFFERS * TILE;
+    for (var k = start_depth; k < depth + STEP; k += STEP) {
+        let tile = (k - start_depth) / STEP % BUFFERS * TILE;
         let full = params.depth_begin + k + left_depth;
         let tap = full / params.tap_depth;
         let channel = full - tap * params.tap_depth;
@@ -102,7 +110,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
             }
         }
 #end
-        if k > 0u {
+        if k > start_depth {
             let before = (BUFFERS - 1u) * TILE - tile;
 #for d in 0..DEPTH_MATRICES
             {

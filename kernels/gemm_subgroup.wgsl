@@ -2,16 +2,18 @@
 // computes 8 EIGHTS rows x PANEL columns with everything in registers, no workgroup memory, no barrier.
 // Lane l holds rows l, l + 8 .. of A (4 depths at a time) and PANEL / 8 columns of B; A's values go round by broadcast.
 // Every sum is taken over the depth in order, so that all heights give the same bits.
-// Bindings, constants and formula: common/gemm.wgsl. Dispatch: x row tiles, y panels; workgroup of 8.
+// Bindings, constants and formula: common/gemm.wgsl. Dispatch: x row tiles, y panels; `panels_first` x panels, y row tiles, so that
+// neighbours share rows of A and walk through B, not the other way round; workgroup of 8.
 #include gemm
 const LANES = 8u;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let panel = params.panel_begin + id.y;
+    let at = select(id.xy, id.yx, params.panels_first == 1u);
+    let panel = params.panel_begin + at.y;
     let group = panel / params.panels_per_group;
     let group_start = group * params.group_channels;
-    let row = id.x * LANES * EIGHTS;
+    let row = at.x * LANES * EIGHTS;
 #for e in 0..EIGHTS
     let window$e = window(row + $e * LANES + lane);
 #for r in 0..8
@@ -20,7 +22,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
 #end
 #end
 #end
-    var b = id.y * (params.panel_depth / 4u) * QUAD;
+    var b = at.y * (params.panel_depth / 4u) * QUAD;
     var k = params.depth_begin;
     while k < params.depth_end {
         let tap = k / params.tap_depth;

@@ -19,6 +19,7 @@
 // ACTIVATION 0 none, 1 SiLU, 2 GELU (erf)
 // INT8      1: the sum over this dispatch's depth is scaled first, so that carried sums mean the same for every weight
 // UPSAMPLE  1: taps walk over x enlarged twice (nearest), which is never stored
+// SPLIT     1: y is [parts, rows, columns], the bare sums of each `part_depth` of the depth, for gemm_reduce
 #include activate
 #params
 rows: u32
@@ -42,6 +43,8 @@ group_columns: u32
 panels_per_group: u32
 rows_per_add: u32
 row_begin: u32          // rows of the whole output before this dispatch's, for `add`
+part_depth: u32         // depths of one part, where the depth is split
+panels_first: u32       // of gemm_subgroup's workgroups
 #end
 #read x
 #read weight
@@ -158,11 +161,20 @@ fn finish(row: u32, first: u32, local: u32, values: vec4<f32>, gates: vec4<f32>)
     y_set4((row * params.columns + column) >> 3u, v);
 }
 #else
+#if SPLIT
+// The part of the depth that an invocation sums.
+var<private> part_of_depth: u32;
+#end
+
 // The epilogue for four columns from `local` on, of the group that starts at column `first`.
 fn finish(row: u32, first: u32, local: u32, sum: vec4<f32>) {
     if row >= params.rows || local >= params.group_columns { return; }
     let column = first + local;
+#if SPLIT
+    let at = (part_of_depth * params.rows + row) * params.columns + column;
+#else
     let at = row * params.columns + column;
+#end
 #if STORE == 4
     var v = activate(biased4(row, column, sum));
 #if RESIDUAL

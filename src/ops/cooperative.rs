@@ -14,7 +14,7 @@ pub(super) const GEMM: Kernel = super::kernel!("gemm_cooperative");
 pub(super) const ATTENTION: Kernel = super::kernel!("attention_cooperative");
 
 /// Depths of a step and the width of a matrix product's store, in the kernel as well.
-const STEP: usize = 32;
+pub(super) const STEP: usize = 32;
 /// Workgroups that keep a large GPU busy with large tiles: two for each of the 132 multiprocessors of an H200.
 const BUSY: usize = 264;
 
@@ -128,6 +128,25 @@ impl GemmTile {
         ];
         constants.map(|(name, value)| (name, value as u32)).to_vec()
     }
+}
+
+/// Frames of a clip, of which a spatial convolution sees one by one.
+const FRAMES: usize = 14;
+/// Depths that a part is worth: what it adds is one more write and read of its sums.
+const LEAST_PART: usize = 1024;
+const MOST_PARTS: usize = 8;
+
+/// Parts that the depth of a convolution to images of `out` height and width is split into, each with workgroups of its own and
+/// added up afterwards, so that a clip's small images keep a large GPU busy. It depends on the clip and not on how many there
+/// are, since it decides in which order sums are taken. Linear layers, which do not know a clip's rows, are not split.
+pub(super) fn parts_of_depth(shape: WeightShape, out: [usize; 2]) -> usize {
+    let is_linear = shape.kernel == [1, 1];
+    if is_linear || shape.groups != 1 {
+        return 1;
+    }
+    let frames = if shape.kernel[1] == 1 { 1 } else { FRAMES };
+    let workgroups = (frames * out[0] * out[1]).div_ceil(64) * shape.columns.div_ceil(64);
+    (BUSY / workgroups.max(1)).min(shape.depth() / LEAST_PART).clamp(1, MOST_PARTS)
 }
 
 /// The block of one workgroup of [`ATTENTION`].

@@ -7,8 +7,8 @@ use super::cooperative::{self, GemmTile};
 use super::int8::Int8;
 use super::tuning::{ProductClass, Tile, Tuning};
 use super::winograd::{ConvClass, Winograd};
-use super::{Call, on_all_cores, piece};
-use crate::gpu::{Elem, Gpu, Kernel, Matrices};
+use super::{Call, FLAT, on_all_cores, piece};
+use crate::gpu::{Elem, Gpu, Kernel, Matrices, fold};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use half::{bf16, f16};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 pub(super) const SUBGROUP: Kernel = super::kernel!("gemm_subgroup");
 pub(super) const TILED: Kernel = super::kernel!("gemm_tiled");
+pub(super) const REDUCE: Kernel = super::kernel!("gemm_reduce");
 
 /// Workgroups along one axis; WebGPU's limit everywhere.
 const MAX_GROUPS: usize = 65535;
@@ -76,7 +77,7 @@ impl WeightShape {
         self.group_channels.next_multiple_of(4)
     }
 
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.tap_depth()
     }
 
@@ -374,6 +375,8 @@ struct Params {
     panels_per_group: u32,
     rows_per_add: u32,
     row_begin: u32,
+    part_depth: u32,
+    panels_first: u32,
 }
 
 /// What one dispatch computes: output rows of a few images, or a band of one image, from the part of x below them.
@@ -679,20 +682,13 @@ impl<'a> Gemm<'a> {
         let store = [4, 2, 1].into_iter().find(|s| shape.group_columns().is_multiple_of(*s)).unwrap_or(1);
         let vector = channels.is_multiple_of(4) && shape.group_channels.is_multiple_of(4);
         let plan = self.plan(y.gpu(), rows, panels, gated)?;
-        let constants = [
-            ("PANEL", panel as u32),
-            ("VECTOR", u32::from(vector)),
-            ("STORE", store as u32),
-            ("ACTIVATION", epilogue.activation as u32),
-            ("UPSAMPLE", u32::from(self.geometry.upsample)),
-            ("INT8", u32::from(self.weight.scale.is_some())),
-            ("CARRY", u32::from(carry.is_some())),
-            ("BIAS", u32::from(epilogue.bias.is_some())),
-            ("ADD", u32::from(epilogue.add.is_some())),
-            ("RESIDUAL", u32::from(epilogue.residual.is_some())),
-            ("GATED", u32::from(gated)),
-        ];
-        let constants: Vec<_> = constants.into_iter().chain(plan.constants).collect();
+        let is_whole = carry.is_none() && panels.len() == shape.panels(elem) && depth.len() == shape.depth();
+        let may_split = plan.kernel.name == cooperative::GEMM.name && is_whole && store == 4 && !gated;
+        let parts = if may_split { cooperative::parts_of_depth(shape, self.geometry.out) } else { 1 };
+        let limit = y.gpu().capabilities().max_binding_bytes as usize;
+        let parts = if parts * rows * shape.columns * Elem::F32.size() <= limit { parts } else { 1 };
+        let part_depth = depth.len().div_ceil(parts).next_multiple_of(cooperative::STEP);
+        let parts = depth.len().div_ceil(part_depth);
         let start = (panels.start * shape.depth() + depth.start) * panel;
         let len = ((panels.len() - 1) * shape.depth() + depth.len()) * panel;
         let window = self.weight.tensor.view(start, &[len]).ok_or_else(|| {
@@ -720,22 +716,46 @@ impl<'a> Gemm<'a> {
             panels_per_group: shape.panels_per_group(elem) as u32,
             rows_per_add: self.rows_per_add as u32,
             row_begin: row_begin as u32,
+            part_depth: part_depth as u32,
+            panels_first: u32::from(plan.panels_first),
         };
-        let mut tensors = vec![&piece.x, &window];
-        let scale = self.weight.scale.as_ref();
-        tensors.extend([scale, carry, epilogue.bias, epilogue.add, epilogue.residual].into_iter().flatten());
-        tensors.push(y);
         let columns = (panels.len() * panel).min(shape.columns);
-        Call {
-            kernel: plan.kernel,
-            constants: &constants,
-            params,
-            tensors: &tensors,
-            groups: 0,
-            flops: 2.0 * rows as f64 * columns as f64 * depth.len() as f64,
-            site: self.weight.site.clone(),
+        let flops = 2.0 * rows as f64 * columns as f64 * depth.len() as f64;
+        let record = |plan: Plan, epilogue: Epilogue<'_>, split: bool, x: &Tensor, y: &Tensor, flops: f64| {
+            let constants = [
+                ("PANEL", panel as u32),
+                ("VECTOR", u32::from(vector)),
+                ("STORE", store as u32),
+                ("ACTIVATION", epilogue.activation as u32),
+                ("UPSAMPLE", u32::from(self.geometry.upsample)),
+                ("INT8", u32::from(self.weight.scale.is_some())),
+                ("CARRY", u32::from(carry.is_some())),
+                ("BIAS", u32::from(epilogue.bias.is_some())),
+                ("ADD", u32::from(epilogue.add.is_some())),
+                ("RESIDUAL", u32::from(epilogue.residual.is_some())),
+                ("GATED", u32::from(gated)),
+                ("SPLIT", u32::from(split)),
+            ];
+            let constants: Vec<_> = constants.into_iter().chain(plan.constants).collect();
+            let mut tensors = vec![x, &window];
+            let scale = self.weight.scale.as_ref();
+            tensors.extend([scale, carry, epilogue.bias, epilogue.add, epilogue.residual].into_iter().flatten());
+            tensors.push(y);
+            let site = self.weight.site.clone();
+            Call { kernel: plan.kernel, constants: &constants, params, tensors: &tensors, groups: 0, flops, site }
+                .record_grid(plan.groups)
+        };
+        if parts == 1 {
+            return record(plan, epilogue, false, &piece.x, y, flops);
         }
-        .record_grid(plan.groups)
+        let sums = Tensor::empty(y.gpu(), &[parts, rows, shape.columns], Elem::F32)?;
+        let [x_groups, y_groups, _] = plan.groups;
+        let split = Plan { groups: [x_groups, y_groups, parts as u32], ..plan };
+        record(split, Epilogue::default(), true, &piece.x, &sums, flops)?;
+        let constants = vec![FLAT, ("PARTS", parts as u32)];
+        let groups = fold((rows * shape.columns).div_ceil(4 * FLAT.1 as usize));
+        let added = (parts * rows * shape.columns) as f64;
+        record(Plan { kernel: &REDUCE, constants, groups, ..plan }, epilogue, false, &sums, y, added)
     }
 
     /// The kernel for `rows` rows under `panels`, as it is tuned.
@@ -743,7 +763,7 @@ impl<'a> Gemm<'a> {
         let (shape, elem) = (self.weight.shape, self.weight.tensor.elem());
         if let Some(tile) = self.cooperative.tile(gpu, shape, rows, panels.len())? {
             let groups = [rows.div_ceil(tile.rows) as u32, panels.len().div_ceil(tile.panels) as u32, 1];
-            return Ok(Plan { kernel: &cooperative::GEMM, constants: tile.constants(), groups });
+            return Ok(Plan { kernel: &cooperative::GEMM, constants: tile.constants(), groups, panels_first: false });
         }
         let taps = shape.kernel[0] * shape.kernel[1];
         let class = ProductClass::of(rows, panels.len(), shape.panel(elem), taps);
@@ -752,8 +772,14 @@ impl<'a> Gemm<'a> {
         let Some(tile) = kernel.tile() else {
             // A tile no taller than few rows need.
             let eights = if rows <= LEAST_ROWS { 2 } else { kernel.eights() };
+            // The operand that is walked through again and again should be the smaller one. A convolution's taps find the rows
+            // that they share in the cache already.
+            let columns = panels.len() * shape.panel(elem);
+            let panels_first = taps == 1 && shape.groups == 1 && columns < rows;
             let groups = [rows.div_ceil(8 * eights as usize) as u32, panels.len() as u32, 1];
-            return Ok(Plan { kernel: &SUBGROUP, constants: vec![("VECTORS", vectors), ("EIGHTS", eights)], groups });
+            let groups = if panels_first { [groups[1], groups[0], 1] } else { groups };
+            let constants = vec![("VECTORS", vectors), ("EIGHTS", eights)];
+            return Ok(Plan { kernel: &SUBGROUP, constants, groups, panels_first });
         };
         let of_group = shape.panels_per_group(elem);
         let begin = panels.start % of_group;
@@ -782,7 +808,8 @@ impl<'a> Gemm<'a> {
         } else {
             panels.len().div_ceil(per_group)
         };
-        Ok(Plan { kernel: &TILED, constants, groups: [rows.div_ceil(tile.rows as usize) as u32, blocks as u32, 1] })
+        let groups = [rows.div_ceil(tile.rows as usize) as u32, blocks as u32, 1];
+        Ok(Plan { kernel: &TILED, constants, groups, panels_first: false })
     }
 }
 
@@ -791,6 +818,7 @@ struct Plan {
     kernel: &'static Kernel,
     constants: Vec<(&'static str, u32)>,
     groups: [u32; 3],
+    panels_first: bool,
 }
 
 /// Windows of the same panels together.

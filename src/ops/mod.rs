@@ -62,6 +62,7 @@ pub const KERNELS: &[&Kernel] = &[
     &overlap_merge::KERNEL,
     &philox::KERNEL,
     &cooperative::GEMM,
+    &gemm::REDUCE,
     &gemm::SUBGROUP,
     &gemm::TILED,
     &group_norm::APPLY,

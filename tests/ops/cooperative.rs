@@ -2,11 +2,12 @@
 //! are seen, and that a device is held to them before it is trusted. Their shapes are in gemm.rs and attention.rs.
 
 use crate::attention::{Side, Size, make, none, reference};
+use crate::gemm::{Case, PLAIN};
 use crate::{Random, bar, check, emulating, gpu, matrix_gpu, stored};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use viseme::gpu::{Elem, Gpu, Kernel, Matrices};
-use viseme::ops::{Attend, Epilogue, Geometry, PackedWeight, Raw, Rows, WeightShape};
+use viseme::ops::{Activation, Attend, Epilogue, Geometry, PackedWeight, Raw, Rows, WeightShape};
 use viseme::tensor::Tensor;
 
 #[test]
@@ -36,7 +37,7 @@ const GEMM_FAULTS: [Fault; 10] = [
         "no pad of the depth",
     ),
     ("k < depth + STEP;", "k < depth;", "the last step skipped"),
-    ("if k > 0u {", "if k > STEP {", "the first step skipped"),
+    ("if k > start_depth {", "if k > start_depth + STEP {", "the first step skipped"),
     ("+ 1 * MATRIX / 4u, LEFT_STRIDE)", "+ 0 * MATRIX / 4u, LEFT_STRIDE)", "half a step of x twice"),
     ("line * SUMS_STRIDE", "line * STAGED4", "a wrong stride on the way out"),
 ];
@@ -227,6 +228,84 @@ fn goes_on_without(gpu: &Gpu, seen_in: &str) {
     assert!(error.sqrt() <= bar(Elem::F16) * want.iter().map(|w| w * w).sum::<f64>().sqrt());
     let names = used.lock().unwrap();
     assert!(!names.is_empty() && !names.contains(&"gemm_cooperative"), "{names:?}");
+}
+
+/// Clips of small images under a deep kernel, spatial and temporal.
+fn deep() -> [Case; 2] {
+    [
+        Case { x: [15, 4, 4, 260], columns: 68, kernel: [3, 3], pad: [1; 4], ..PLAIN },
+        Case { x: [2, 14, 4, 700], columns: 36, kernel: [3, 1], pad: [1, 0, 1, 0], ..PLAIN },
+    ]
+}
+
+/// The convolution with everything that an epilogue can have, and of its first image alone.
+fn convolved(gpu: &Gpu, case: &Case) -> (Tensor, Tensor) {
+    let mut random = Random(15);
+    let [images, height, width, channels] = case.x;
+    let columns = case.columns;
+    let x = stored(Elem::F16, &random.vec(case.x.iter().product()));
+    let w = stored(Elem::F16, &random.vec(columns * channels * case.kernel[0] * case.kernel[1]));
+    let (bias, residual) = (random.vec(columns), stored(Elem::F16, &random.vec(images * height * width * columns)));
+    let mut want = case.reference(&x, &w);
+    for (i, v) in want.iter_mut().enumerate() {
+        *v += f64::from(bias[i % columns]);
+        *v = *v / (1.0 + (-*v).exp()) + f64::from(residual[i]);
+    }
+    let shape = WeightShape { columns, group_channels: channels, kernel: case.kernel, groups: 1 };
+    let weight = PackedWeight::pack(gpu, shape, Elem::F16, Raw::F32(bytemuck::cast_slice(&w)), "deep").unwrap();
+    let bias = Tensor::from_f32(gpu, &[columns], &bias).unwrap();
+    let run = |images: usize| {
+        let of = |values: &[f32], channels: usize| {
+            let values = &values[..images * height * width * channels];
+            Tensor::from_values(gpu, &[images, height, width, channels], Elem::F16, values).unwrap()
+        };
+        let (x, residual) = (of(&x, channels), of(&residual, columns));
+        let geometry = Geometry { stride: 1, pad: [case.pad[0], case.pad[1]], out: [height, width], upsample: false };
+        let activation = Activation::Silu;
+        x.conv2d(&weight, geometry, Epilogue { bias: Some(&bias), activation, residual: Some(&residual), add: None })
+            .unwrap()
+    };
+    let all = run(images);
+    check(&format!("{:?} -> {columns}", case.x), &all, &want, bar(Elem::F16));
+    (all, run(1))
+}
+
+/// Sums over parts of the depth make the whole, whatever the number of clips.
+#[test]
+fn a_split_depth_adds_up() {
+    for edge in [16, 8] {
+        let Some(gpu) = emulating(edge) else { return };
+        let used = Arc::new(Mutex::new(Vec::new()));
+        let names = used.clone();
+        gpu.inspect_variants(Box::new(move |kernel, _| names.lock().unwrap().push(kernel.name)));
+        gpu.poison_allocations().unwrap();
+        for case in deep() {
+            let (all, first) = convolved(&gpu, &case);
+            let first = first.to_bytes().unwrap();
+            assert!(all.to_bytes().unwrap()[..first.len()] == first, "the first image of many is that image alone");
+        }
+        if gpu.capabilities().max_binding_bytes >= 1 << 20 {
+            assert!(used.lock().unwrap().contains(&"gemm_reduce"), "nothing was split");
+        }
+    }
+}
+
+#[test]
+fn faults_of_a_split_depth_show() {
+    if gpu().is_some_and(|gpu| gpu.capabilities().max_binding_bytes < 1 << 20) {
+        eprintln!("skipped: bindings too small for all parts of the sums");
+        return;
+    }
+    let [spatial, _] = deep();
+    let comparison = |gpu: &Gpu| drop(convolved(gpu, &spatial));
+    let parts: [Fault; 3] = [
+        ("let start_depth = id.z * params.part_depth;", "let start_depth = 0u;", "every part from the beginning"),
+        ("start_depth + params.part_depth);", "start_depth + params.part_depth - 32u);", "parts with a step too few"),
+        ("(part_of_depth * params.rows + row)", "row", "parts over one another"),
+    ];
+    every_fault_shows("gemm_cooperative", &parts, &comparison);
+    let sums: [Fault; 1] = [("var part = 0u;", "var part = 1u;", "the first part left out")];
+    every_fault_shows("gemm_reduce", &sums, &comparison);
 }
 
 /// Enough rows that a device is busy with tiles of 128 x 128: right, and bit-equal to what tiles of 64 x 64 make of the first rows.

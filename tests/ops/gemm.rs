@@ -6,19 +6,19 @@ use viseme::gpu::{Elem, Gpu};
 use viseme::ops::{Activation, Epilogue, Geometry, PackedWeight, Raw, WeightShape, interleave};
 use viseme::tensor::Tensor;
 
-struct Case {
+pub struct Case {
     /// images, height, width, channels
-    x: [usize; 4],
-    columns: usize,
-    kernel: [usize; 2],
-    groups: usize,
-    stride: usize,
+    pub x: [usize; 4],
+    pub columns: usize,
+    pub kernel: [usize; 2],
+    pub groups: usize,
+    pub stride: usize,
     /// top, left, bottom, right
-    pad: [usize; 4],
-    upsample: bool,
+    pub pad: [usize; 4],
+    pub upsample: bool,
 }
 
-const PLAIN: Case =
+pub const PLAIN: Case =
     Case { x: [1, 1, 1, 1], columns: 1, kernel: [1, 1], groups: 1, stride: 1, pad: [0; 4], upsample: false };
 
 fn conv3(x: [usize; 4], columns: usize) -> Case {
@@ -64,7 +64,7 @@ impl Case {
     }
 
     /// y[n, oy, ox, o] = sum over ky, kx, c of x[n, oy*stride + ky - top, ox*stride + kx - left, c] * w[o, c, ky, kx]
-    fn reference(&self, x: &[f32], w: &[f32]) -> Vec<f64> {
+    pub fn reference(&self, x: &[f32], w: &[f32]) -> Vec<f64> {
         let [images, height, width, channels] = self.x;
         let [out_height, out_width] = self.out();
         let [kh, kw] = self.kernel;
