@@ -3,7 +3,7 @@
 //! It runs before a job, over a fixed list of shapes that stand for the classes of [`Tuning`], and not at the first use of a
 //! shape: a job then has no hitch, its table is known when it starts, and the networks' own shapes need not be.
 
-use super::tuning::{AttentionClass, ProductClass, ProductKernel, QueryTile, Scratch, Tuning, Workgroup};
+use super::tuning::{AttentionClass, MatrixTile, ProductClass, ProductKernel, QueryTile, Scratch, Tuning, Workgroup};
 use super::{Attend, ConvClass, Epilogue, Geometry, PackedWeight, Raw, Rows, WeightShape};
 use crate::gpu::{Capabilities, Elem, Gpu};
 use crate::tensor::Tensor;
@@ -129,6 +129,14 @@ fn time(gpu: &Gpu, run: &Run, times: usize) -> Result<f64> {
 fn steps() -> Vec<Step> {
     let product = |class: ProductClass, images: [usize; 4], columns: usize, kernel: usize| Step {
         vary: Box::new(move |table, capabilities| {
+            if capabilities.matrices.is_some() {
+                let variant = |tile| {
+                    let mut table = table.clone();
+                    table.matrices.insert(class, tile);
+                    table
+                };
+                return variants(table.matrices.contains_key(&class), MatrixTile::candidates(class), variant);
+            }
             let variant = |kernel| {
                 let mut table = table.clone();
                 table.products.insert(class, kernel);

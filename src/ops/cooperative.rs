@@ -6,6 +6,7 @@
 
 use super::attention::{Attend, Rows};
 use super::gemm::{self, PackedWeight, Raw, WeightShape};
+use super::tuning::{ProductClass, Tuning};
 use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -62,8 +63,8 @@ impl GemmTile {
         [large, small].into_iter().flatten()
     }
 
-    /// The tile for an output of `rows` rows and `panels` panels: the largest that makes enough workgroups, else the smallest.
-    /// `VISEME_TILE`, 64 or 128, overrules that where its tile is possible.
+    /// The tile for an output of `rows` rows and `panels` panels: as it is tuned, else the largest that makes enough workgroups, else
+    /// the smallest. `VISEME_TILE`, 64 or 128, overrules that where its tile is possible.
     pub fn choose(
         gpu: &Gpu,
         matrices: Matrices,
@@ -77,9 +78,12 @@ impl GemmTile {
             Some("128") => Some(128),
             Some(other) => return Err(Problem::new("VISEME_TILE", "64 or 128", format!("'{other}'")).usage()),
         };
+        let class = ProductClass::of(rows, panels, shape.panel(Elem::F16), shape.kernel[0] * shape.kernel[1]);
+        let tuned = || Tuning::of(gpu).matrices.get(&class).map(|tile| tile.rows());
+        let wanted = forced.or_else(tuned);
         let mut last = None;
         for tile in Self::possible(gpu, matrices, shape, panels) {
-            if forced.map_or(tile.workgroups(rows, panels) >= BUSY, |rows| tile.rows == rows) {
+            if wanted.map_or(tile.workgroups(rows, panels) >= BUSY, |rows| tile.rows == rows) {
                 return Ok(Some(tile));
             }
             last = Some(tile);

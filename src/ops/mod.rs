@@ -36,7 +36,9 @@ pub use mask::PixelBox;
 pub use resample::{Filter, Region};
 pub use rgb::Rgb8;
 pub use sampling::Inpaint;
-pub use tuning::{AttentionClass, ProductClass, ProductKernel, QueryTile, Scratch, Tile, Tuning, Workgroup};
+pub use tuning::{
+    AttentionClass, MatrixTile, ProductClass, ProductKernel, QueryTile, Scratch, Tile, Tuning, Workgroup,
+};
 pub use winograd::{ConvBudget, ConvClass};
 
 use crate::gpu::{Gpu, Kernel, Run, Work, fold};

@@ -12,6 +12,8 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields, default)]
 pub struct Tuning {
     pub products: BTreeMap<ProductClass, ProductKernel>,
+    /// Where products run on cooperative matrices.
+    pub matrices: BTreeMap<ProductClass, MatrixTile>,
     pub attention: BTreeMap<AttentionClass, QueryTile>,
     pub elementwise: Option<Workgroup>,
     pub transforms: Option<Workgroup>,
@@ -46,6 +48,13 @@ pub enum ProductKernel {
     Tile128x128Each8x8,
     /// Stages 16 depths at a time, not 8.
     Tile128x128Each8x8Deep,
+}
+
+/// gemm_cooperative by rows and columns of its tile. Without a choice the larger runs where it makes workgroups enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum MatrixTile {
+    Tile64x64,
+    Tile128x128,
 }
 
 /// Sizes of gemm_tiled, as its file explains them.
@@ -202,6 +211,27 @@ impl ProductKernel {
     }
 }
 
+impl MatrixTile {
+    pub const ALL: [Self; 2] = [Self::Tile64x64, Self::Tile128x128];
+
+    pub fn rows(self) -> usize {
+        match self {
+            Self::Tile64x64 => 64,
+            Self::Tile128x128 => 128,
+        }
+    }
+
+    /// What is worth measuring for a class, the default of most of its shapes first.
+    pub(super) fn candidates(class: ProductClass) -> Vec<Self> {
+        use ProductClass::{LargeConv, LargeMatmul, Narrow};
+        match class {
+            Narrow => vec![Self::Tile64x64],
+            LargeConv | LargeMatmul => vec![Self::Tile128x128, Self::Tile64x64],
+            _ => Self::ALL.to_vec(),
+        }
+    }
+}
+
 impl AttentionClass {
     pub const ALL: [Self; 3] = [Self::Few, Self::Narrow, Self::Wide];
 
@@ -304,6 +334,11 @@ impl Tuning {
     /// The same kernel for products of all shapes.
     pub fn with_products(self, kernel: ProductKernel) -> Self {
         Self { products: ProductClass::ALL.into_iter().map(|class| (class, kernel)).collect(), ..self }
+    }
+
+    /// The same tile for products of all shapes on cooperative matrices.
+    pub fn with_matrices(self, tile: MatrixTile) -> Self {
+        Self { matrices: ProductClass::ALL.into_iter().map(|class| (class, tile)).collect(), ..self }
     }
 
     /// The same tile for attention of all shapes.

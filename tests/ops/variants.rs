@@ -2,13 +2,13 @@
 //! workgroup, every size of scratch. Each is seen to have run.
 
 use crate::watched::Watched;
-use crate::{Random, gpu, prepare, stored};
+use crate::{Random, emulating, gpu, prepare, stored};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use viseme::gpu::{Capabilities, Elem, Gpu};
 use viseme::ops::{
-    Activation, Attend, Bias, ConvClass, Epilogue, Geometry, PackedWeight, ProductKernel, QueryTile, Raw, Rows,
-    Scratch, Tuning, WeightShape, Workgroup, autotune,
+    Activation, Attend, Bias, ConvClass, Epilogue, Geometry, MatrixTile, PackedWeight, ProductKernel, QueryTile, Raw,
+    Rows, Scratch, Tuning, WeightShape, Workgroup, autotune,
 };
 use viseme::tensor::Tensor;
 
@@ -97,6 +97,23 @@ fn products_have_the_same_bits_in_every_kernel_and_tile() {
             }
         }
         assert!(!expected.is_empty());
+    }
+}
+
+/// The tiles on cooperative matrices, which plain loops stand in for.
+#[test]
+fn products_have_the_same_bits_in_every_tile_of_matrices() {
+    let Some(gpu) = emulating(16) else { return };
+    let watched = Watched::new(gpu, crate::portability::check);
+    let products = products().into_iter().filter(|product| product.elem == Elem::F16);
+    for product in products {
+        let mut seen = BTreeSet::new();
+        for tile in MatrixTile::ALL {
+            watched.gpu.set(Tuning::default().with_matrices(tile));
+            seen.insert(product.run(&watched.gpu));
+            assert!(watched.saw_size("gemm_cooperative", "ROWS", tile.rows()), "{tile:?} was not used");
+        }
+        assert_eq!(seen.len(), 1, "{:?} -> {}", product.x, product.columns);
     }
 }
 
