@@ -270,6 +270,8 @@ pub fn cases() -> Vec<Case> {
         Case::conv("conv 3x3, F(4,3)", [14, 32, 32, 320], 320, [3, 3], ConvClass::F43),
         Case::conv("conv 3x3", [14, 16, 16, 640], 640, [3, 3], ConvClass::Direct),
         Case::conv("conv 3x3, F(4,3)", [14, 16, 16, 640], 640, [3, 3], ConvClass::F43),
+        // The deepest level at 32x32 latents, whose depth devices with matrices split.
+        Case::conv("conv 3x3", [14, 4, 4, 1280], 1280, [3, 3], ConvClass::Direct),
         Case::conv("conv 3x1 (temporal)", [1, 14, 1024, 320], 320, [3, 1], ConvClass::Direct),
         Case::conv("conv 3x1, F(4,3)", [1, 14, 1024, 320], 320, [3, 1], ConvClass::F43),
         Case::conv("conv 1x1", [14, 32, 32, 640], 320, [1, 1], ConvClass::Direct),

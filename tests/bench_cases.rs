@@ -38,7 +38,8 @@ fn every_kernel_has_a_case() {
         shapes.contains(&case.shape.as_str())
     };
     seen.extend(ran(small, |capabilities| capabilities.subgroup_size = None).unwrap_or_default());
-    let needs_hardware = |name: &&str| ["_subgroup", "_cooperative"].iter().any(|end| name.ends_with(end));
+    let needs_hardware =
+        |name: &&str| ["_subgroup", "_cooperative", "gemm_reduce"].iter().any(|end| name.ends_with(end));
     let unseen = KERNELS.iter().map(|kernel| kernel.name).filter(|name| !seen.contains(*name));
     let missing: Vec<&str> = unseen.filter(|name| !needs_hardware(name)).collect();
     assert!(missing.is_empty(), "no case runs {missing:?}");
