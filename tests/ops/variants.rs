@@ -104,6 +104,10 @@ fn products_have_the_same_bits_in_every_kernel_and_tile() {
 #[test]
 fn products_have_the_same_bits_in_every_tile_of_matrices() {
     let Some(gpu) = emulating(16) else { return };
+    if gpu.capabilities().max_binding_bytes < 1 << 20 {
+        eprintln!("skipped: bindings too small for two panels of the weight");
+        return;
+    }
     let watched = Watched::new(gpu, crate::portability::check);
     let products = products().into_iter().filter(|product| product.elem == Elem::F16);
     for product in products {
