@@ -181,7 +181,7 @@ else
 fi
 
 # One table and one JSON file.
-device=$(head -1 "$out/devices.log")
+device=$("$viseme" devices 2> /dev/null | head -1)
 commit=$(git -C "$root" rev-parse --short HEAD 2> /dev/null || echo unknown)
 {
   printf '# viseme on %s\n\nviseme %s, commit %s, %s\n\n| step | outcome | s | |\n|---|---|---|---|\n' \
