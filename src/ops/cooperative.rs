@@ -5,7 +5,8 @@
 //! they stay with the other kernels. Attention's probabilities are rounded to f16.
 
 use super::attention::{Attend, Rows};
-use super::gemm::{self, PackedWeight, Raw, WeightShape};
+use super::gemm;
+use super::packed::{PackedWeight, Raw, WeightShape};
 use super::tuning::{ProductClass, Tuning};
 use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;

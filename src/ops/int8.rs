@@ -1,7 +1,7 @@
 //! Symmetric int8 weights with one scale per output column.
 
-use super::gemm::{Raw, WeightShape};
 use super::on_all_cores;
+use super::packed::{Raw, WeightShape};
 use crate::{Problem, Result};
 
 /// How one output column is stored: w ≈ q scale with integers q from -127 to 127, so that no weight is off by more than half

@@ -4,7 +4,8 @@
 //!
 //! The products are one grouped 1x1 convolution: group f of `[tiles, f, channels]` under weight `[f, columns, channels]`.
 
-use super::gemm::{Epilogue, Gemm, Geometry, PackedWeight, WeightShape};
+use super::gemm::{Epilogue, Gemm, Geometry};
+use super::packed::{PackedWeight, WeightShape};
 use super::tuning::Tuning;
 use super::{Call, piece};
 use crate::gpu::{Elem, Gpu, Kernel};
