@@ -9,7 +9,7 @@ use viseme::diffusion::Sampler;
 use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::probe::probe;
-use viseme::media::video::VideoReader;
+use viseme::media::reader::VideoReader;
 use viseme::media::{Audio, Ffmpeg, Frame, FrameSource};
 use viseme::metrics::image::{mean_squared_error, psnr_db, ssim};
 use viseme::ops::Rgb8;

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use viseme::media::frames::FolderSource;
 use viseme::media::probe::{Look, VideoInfo, probe};
-use viseme::media::video::VideoReader;
+use viseme::media::reader::VideoReader;
 use viseme::media::{Ffmpeg, Fps, FrameSource};
 use viseme::{Error, Problem, Result};
 

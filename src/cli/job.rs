@@ -9,7 +9,7 @@ use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
 use viseme::media::frames::{BackgroundSink, FolderSink};
 use viseme::media::probe::Look;
-use viseme::media::video::{VideoSpec, VideoWriter};
+use viseme::media::writer::{VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
 use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use super::times::FrameTimes;
 use crate::{Error, Problem, Result};
 
 /// One picture: `rgb` holds `height` rows of `width` pixels of 3 bytes, top left first.
@@ -69,7 +70,12 @@ impl fmt::Display for Fps {
 pub trait FrameSource: Send {
     /// Width and height of every frame.
     fn size(&self) -> [u32; 2];
+    /// The rate of what is made from it.
     fn fps(&self) -> Fps;
+    /// When its frames are on screen, where that is known without reading them all; else they follow [`FrameSource::fps`].
+    fn times(&self) -> Option<FrameTimes> {
+        None
+    }
     /// None after the last one.
     fn next_frame(&mut self) -> Result<Option<Frame>>;
     /// Makes frame `index` the next one; past the end there is none.

@@ -5,8 +5,11 @@ pub mod ffmpeg;
 pub(crate) mod file;
 pub mod frames;
 pub mod probe;
-pub mod video;
+pub mod reader;
+pub mod times;
+pub mod writer;
 
 pub use audio::{Audio, Blocks};
 pub use ffmpeg::Ffmpeg;
 pub use frames::{Fps, Frame, FrameSink, FrameSource};
+pub use times::FrameTimes;

@@ -21,7 +21,7 @@ pub struct VideoInfo {
     pub fps: Fps,
     pub has_constant_fps: bool,
     pub duration_s: f64,
-    /// What the container says or the duration gives; [`super::video::count_frames`] decodes and counts.
+    /// What the container says or the duration gives; [`super::reader::count_frames`] decodes and counts.
     pub frames_estimate: u64,
     pub has_audio: bool,
     pub look: Look,

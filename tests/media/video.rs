@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use viseme::media::frames::FrameReader;
 use viseme::media::probe::{Look, Matrix, Range, VideoInfo, probe};
-use viseme::media::video::{VideoReader, VideoSpec, VideoWriter, count_frames};
+use viseme::media::reader::{VideoReader, count_frames};
+use viseme::media::writer::{VideoSpec, VideoWriter};
 use viseme::media::{Ffmpeg, Fps, FrameSink, FrameSource};
 
 /// `count` numbered frames, encoded by this crate.

@@ -6,7 +6,8 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use viseme::media::probe::{Look, probe};
-use viseme::media::video::{VideoReader, VideoSpec, VideoWriter, join};
+use viseme::media::reader::VideoReader;
+use viseme::media::writer::{VideoSpec, VideoWriter, join};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, FrameSource};
 
 const SIZE: [u32; 2] = [64, 48];

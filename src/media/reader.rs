@@ -1,0 +1,148 @@
+//! Videos in through ffmpeg: raw RGB over a pipe, with the matrix and the range named to its scaler.
+
+use std::io::{BufReader, Read};
+use std::process::{ChildStdout, Command, Stdio};
+
+use super::ffmpeg::{self, Ffmpeg, Process};
+use super::frames::{Fps, Frame, FrameSource};
+use super::probe::{SeekTimes, VideoInfo};
+use crate::{Error, Problem, Result};
+
+/// Without these swscale drops chroma samples and rounds down: a picture would lose quality on the way through RGB.
+pub(super) const SCALE_FLAGS: &str = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp";
+
+/// The frames of a video at a constant rate, upright, decoded as they are asked for.
+pub struct VideoReader {
+    ffmpeg: Ffmpeg,
+    info: VideoInfo,
+    running: Option<Running>,
+    next: u64,
+    ended: bool,
+}
+
+struct Running {
+    process: Process,
+    pipe: BufReader<ChildStdout>,
+}
+
+impl VideoReader {
+    pub fn new(ffmpeg: &Ffmpeg, info: VideoInfo) -> Self {
+        Self { ffmpeg: ffmpeg.clone(), info, running: None, next: 0, ended: false }
+    }
+
+    pub fn info(&self) -> &VideoInfo {
+        &self.info
+    }
+
+    fn start(&self) -> Result<Running> {
+        let [width, height] = self.info.size;
+        let look = &self.info.look;
+        let to_rgb = format!(
+            "scale={width}:{height}:in_color_matrix={}:in_range={}:out_range=pc:flags={SCALE_FLAGS},format=rgb24",
+            look.matrix_of(self.info.size).scale_name(),
+            look.range_or_limited().name(),
+        );
+        let mut command = decode(&self.ffmpeg, &self.info, self.next, &to_rgb);
+        let mut process = Process::spawn(&mut command)?;
+        let pipe = process.stdout().ok_or_else(|| self.undecodable("no pipe"))?;
+        Ok(Running { process, pipe: BufReader::new(pipe) })
+    }
+
+    fn undecodable(&self, found: &str) -> Error {
+        let subject = format!("{}, frame {}", self.info.path.display(), self.next);
+        Problem::new(subject, "a frame that ffmpeg can decode", found).input()
+    }
+}
+
+impl FrameSource for VideoReader {
+    fn size(&self) -> [u32; 2] {
+        self.info.size
+    }
+
+    fn fps(&self) -> Fps {
+        self.info.fps
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => self.start()?,
+        };
+        let [width, height] = self.info.size;
+        let bytes = width as usize * height as usize * 3;
+        let mut rgb = Vec::with_capacity(bytes);
+        let read = (&mut running.pipe).take(bytes as u64).read_to_end(&mut rgb);
+        read.map_err(|e| self.undecodable(&e.to_string()))?;
+        if rgb.len() == bytes {
+            self.running = Some(running);
+            self.next += 1;
+            return Ok(Some(Frame { width, height, rgb }));
+        }
+
+        self.ended = true;
+        let (status, said) = running.process.wait()?;
+        let is_cut = !rgb.is_empty();
+        if !status.success() || is_cut {
+            return Err(self.undecodable(&ffmpeg::ending(status, &said)));
+        }
+        if self.next == 0 {
+            let found = if said.is_empty() { "none".to_string() } else { ffmpeg::ending(status, &said) };
+            let subject = self.info.path.display().to_string();
+            return Err(Problem::new(subject, "a video with a frame or more", found).input());
+        }
+        if !said.is_empty() {
+            tracing::warn!("{}: ffmpeg says: {}", self.info.path.display(), ffmpeg::ending(status, &said));
+        }
+        Ok(None)
+    }
+
+    fn seek(&mut self, index: u64) -> Result<()> {
+        if self.next != index {
+            self.running = None;
+            self.next = index;
+        }
+        self.ended = false;
+        Ok(())
+    }
+}
+
+/// How many frames a [`VideoReader`] of this video yields: it is decoded once, into pictures of 16 pixels.
+pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
+    const BYTES: u64 = 16;
+    let mut process = Process::spawn(&mut decode(ffmpeg, info, 0, "scale=4:4,format=gray"))?;
+    let mut total = 0;
+    if let Some(mut pipe) = process.stdout() {
+        let subject = || info.path.display().to_string();
+        total = std::io::copy(&mut pipe, &mut std::io::sink())
+            .map_err(|e| Problem::new(subject(), "a video that decodes", e.to_string()).input())?;
+    }
+    let (status, said) = process.wait()?;
+    if !status.success() || total < BYTES {
+        let found = if total < BYTES && said.is_empty() { "none".to_string() } else { ffmpeg::ending(status, &said) };
+        return Err(Problem::new(info.path.display().to_string(), "a video with a frame or more", found).input());
+    }
+    Ok(total / BYTES)
+}
+
+/// ffmpeg writing frames from number `first` on to its stdout, as `last_filters` leave them.
+fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
+    let mut command = ffmpeg.command();
+    let mut start = "STARTPTS".to_string();
+    if let Some(SeekTimes { first_s, file_s }) = info.seek.filter(|_| first > 0) {
+        // From the picture to seek from before a frame's time on, with the file's own time stamps: which picture is on screen at
+        // a time is then the same as when reading from the start, with a variable rate too.
+        let seconds = (first as f64 - 1.0) / info.fps.as_f64() + first_s - file_s;
+        command.args(["-copyts", "-noaccurate_seek", "-ss", &format!("{:.6}", seconds.max(0.0))]);
+        start = format!("({first_s:.6}/TB)");
+    }
+    let trim = if first > 0 { format!("trim=start_pts={first},") } else { String::new() };
+    // Time stamps from zero on at the end, or ffmpeg would repeat the first frame to fill the time before it.
+    let filters = format!("setpts=PTS-{start},fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
+    command.arg("-i").arg(ffmpeg::file(&info.path));
+    command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters, "-f", "rawvideo", "pipe:1"]);
+    command.stdout(Stdio::piped());
+    command
+}
