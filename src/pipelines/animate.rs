@@ -176,7 +176,7 @@ impl<'a> Animate<'a> {
             parity,
         };
         let stages = TwoStage {
-            decoder: weights.decoder(&gpu, Role::KeyfaceKeyframe, storage)?,
+            decoder: weights.decoder(&gpu, Role::KeyfaceInterpolation, storage)?,
             coding: storage.coding,
             seam: Seam::Average,
             plan: survey.plan,

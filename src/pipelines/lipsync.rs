@@ -210,7 +210,7 @@ impl<'a> LipSync<'a> {
             options,
         };
         let stages = TwoStage {
-            decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
+            decoder: weights.decoder(&gpu, Role::Interpolation, storage)?,
             coding: storage.coding,
             seam: Seam::Keyframe,
             plan: survey.plan,

@@ -4,6 +4,7 @@ mod animate;
 #[path = "../common/device.rs"]
 mod device;
 mod fast;
+mod hostile;
 mod lipsync;
 mod memory;
 mod samplers;
