@@ -70,9 +70,14 @@ impl ClipUnet {
         Ok(Self { unet: VideoUnet::load(&unet, config)?, learned_mask, emotion_channels, elem })
     }
 
+    /// Whether it takes valence and arousal.
+    pub fn feels(&self) -> bool {
+        self.emotion_channels > 0
+    }
+
     /// Valence and arousal of each frame as the network takes them, `[feelings.len(), channels]`; None where it takes none.
     pub fn emotion(&self, gpu: &Gpu, feelings: &[[f32; 2]]) -> Result<Option<Tensor>> {
-        if self.emotion_channels == 0 {
+        if !self.feels() {
             return Ok(None);
         }
         let embedded = |axis: usize| {

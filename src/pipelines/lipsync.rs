@@ -4,13 +4,13 @@
 //!
 //! Inside everything runs at 25 fps on a square crop around the face; outside the video keeps its rate and size.
 
-use super::audio::{hubert_embeddings, wavlm_embeddings};
+use super::audio::{frames_of, hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
-use super::region::Regions;
+use super::region::{Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
-use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::segments::{Extend, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames, upstream_audio_frames};
 use super::two_stage::{
     CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame,
 };
@@ -22,7 +22,7 @@ use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, Region, Rgb8};
+use crate::ops::{Filter, KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -149,6 +149,9 @@ impl<'a> LipSync<'a> {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
         self.landmarks.check_count("landmarks", video_frames)?;
+        if let Some(region) = self.options.face {
+            refuse_outside(region, source.size())?;
+        }
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
         Survey::new(&self.options, source.size(), source.fps(), video_frames, samples)
     }
@@ -171,17 +174,20 @@ impl<'a> LipSync<'a> {
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
         let samples = read_samples(&self.audio, &cancel)?;
+        // Upstream hears all of the sound, however much of it is used: what is heard around a frame shows in its embedding.
+        let heard = match parity {
+            Parity::Corrected => inside,
+            Parity::Upstream => frames_of(survey.samples),
+        };
         let hubert = {
             let model = weights.hubert(&gpu, storage)?;
             Embeddings::collect("hubert", &cancel, |emit| {
-                hubert_embeddings(&gpu, &model, &samples, inside, parity, emit)
+                hubert_embeddings(&gpu, &model, &samples, heard, parity, emit)
             })?
         };
         let wavlm = {
             let model = weights.wavlm(&gpu, storage)?;
-            Embeddings::collect("wavlm", &cancel, |emit| {
-                wavlm_embeddings(&gpu, &model, &samples, inside, parity, emit)
-            })?
+            Embeddings::collect("wavlm", &cancel, |emit| wavlm_embeddings(&gpu, &model, &samples, heard, parity, emit))?
         };
         drop(samples);
         gpu.trim()?;
@@ -247,10 +253,13 @@ pub struct Survey {
 impl Survey {
     fn new(options: &Options, size: [u32; 2], fps: Fps, video_frames: u64, samples: usize) -> Result<Self> {
         let video_inside_frames = Fps::INSIDE.frames_in(video_frames, fps) as usize;
-        let audio_frames = samples.div_ceil(FRAME_SAMPLES);
+        let audio_frames = frames_of(samples);
         let inside_frames = match options.parity {
             Parity::Corrected => options.length.frames(audio_frames, video_inside_frames),
-            Parity::Upstream => audio_frames.min(video_inside_frames).min(max_frames(UPSTREAM_CAP_S, 25)),
+            Parity::Upstream => {
+                let shorter = upstream_audio_frames(audio_frames).min(video_inside_frames);
+                shorter.min(max_frames(UPSTREAM_CAP_S, 25))
+            }
         };
         let plan = Plan::keysync(inside_frames, options.parity)?;
         let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
@@ -329,10 +338,15 @@ impl Footage {
         let source = self.source_of(frame);
         let region = self.regions.at(source as usize);
         let picture = upload(&self.gpu, &mut self.encoded, source)?;
-        let crop = picture.crop(&[region], self.side)?;
-        let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
+        let is_upstream = self.options.parity == Parity::Upstream;
+        // Upstream: the whole picture, without antialiasing where it is shrunk.
+        let crop = match (self.options.face, is_upstream) {
+            (None, true) => picture.resize(self.side, self.side, Filter::Bilinear)?,
+            _ => picture.crop(&[region], self.side)?,
+        };
+        let is_sample = self.options.sample_posterior || is_upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
-        let latent = encode(&self.encoder, &crop, self.options.storage.coding, sample)?;
+        let latent = encode(&self.encoder, &crop.to_tensor()?, self.options.storage.coding, sample)?;
         Ok(Clean { latent, mask: self.mask(frame, LATENT_STEP)? })
     }
 }

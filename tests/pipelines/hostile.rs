@@ -2,7 +2,7 @@
 
 use super::{gpu, small};
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::collections::BTreeMap;
 use viseme::Error;
 use viseme::pipelines::weights::{Role, Storage, WeightSet};
 
@@ -67,6 +67,97 @@ fn a_shape_that_does_not_fit_is_an_error_wherever_it_is() {
             }
         }
     }
-    eprintln!("{tried}");
     assert!(tried > 1000, "{tried}");
+}
+
+/// A width that stands in many tensors, changed in all of them at once, so that they fit each other.
+#[test]
+fn widths_that_no_layer_can_have_are_no_panic() {
+    if gpu().is_none() {
+        return;
+    }
+    for role in Role::ALL {
+        let (shapes, config) = (shapes_of(role), config_of(role));
+        for (from, to) in [(32, 0), (32, 1), (32, 20), (64, 0), (64, 7), (96, 65), (3, 0), (1, 0), (128, 1 << 40)] {
+            let change = |shape: &Value| -> Value {
+                let sizes = shape.as_array().unwrap().iter().map(|size| size.as_u64().unwrap());
+                sizes.map(|size| if size == from { to } else { size }).collect()
+            };
+            let tampered: Map<String, Value> =
+                shapes.iter().map(|(name, shape)| (name.clone(), change(shape))).collect();
+            let is_changed = tampered != shapes;
+            match check(role, tampered, &config) {
+                Err(Error::Weights(_)) => {}
+                Err(error) => panic!("{role:?}, {to} for {from}: {error:?}"),
+                Ok(()) => assert!(!is_changed || to > 0, "{role:?}: {to} for {from} is taken"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_named() {
+    if gpu().is_none() {
+        return;
+    }
+    let hostile =
+        [json!(0), json!(-1), json!(7), json!(0.5), json!("64"), json!([]), json!(1u64 << 60), json!(u64::MAX)];
+    for (role, key) in [
+        (Role::Keyframe, "num_head_channels"),
+        (Role::Interpolation, "num_head_channels"),
+        (Role::KeyfaceWeaker, "num_head_channels"),
+        (Role::Hubert, "num_attention_heads"),
+        (Role::Wav2Vec2, "num_attention_heads"),
+        (Role::Beats, "encoder_attention_heads"),
+    ] {
+        for value in &hostile {
+            let mut config = config_of(role);
+            config[key] = value.clone();
+            let error = check(role, shapes_of(role), &config).expect_err(&format!("{role:?}: {key} {value}"));
+            assert_eq!(error.exit_code(), 4, "{error}");
+        }
+    }
+    for value in [json!(0), json!(-1), json!("far"), json!(80)] {
+        for role in [Role::WavLm, Role::Beats] {
+            let mut config = config_of(role);
+            if config.is_null() {
+                config = json!({});
+            }
+            config["max_distance"] = value.clone();
+            let error = check(role, shapes_of(role), &config).expect_err(&format!("{role:?}: {value}"));
+            assert!(error.to_string().contains("max_distance"), "{error}");
+        }
+    }
+}
+
+/// Files whose every value is NaN pass the check, since it touches none, and fail to load.
+#[test]
+fn the_check_before_a_job_reads_no_values() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = BTreeMap::new();
+    for role in Role::ALL {
+        let config = config_of(role).to_string();
+        let (mut header, mut length) = (json!({"__metadata__": {"config": config}}), 0);
+        for (name, shape) in &shapes_of(role) {
+            let shape: Vec<usize> = serde_json::from_value(shape.clone()).unwrap();
+            let end = length + 4 * shape.iter().product::<usize>();
+            header[name] = json!({"dtype": "F32", "shape": shape, "data_offsets": [length, end]});
+            length = end;
+        }
+        let header = header.to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + length, 0xFF);
+        let path = folder.path().join(format!("{}.safetensors", role.name()));
+        std::fs::write(&path, bytes).unwrap();
+        files.insert(role, path);
+    }
+    let set = WeightSet::open(&Role::ALL, None, &files).unwrap();
+    let storage = Storage::default();
+    set.check(gpu, storage).unwrap();
+    // Among them the two that were loaded: one goes by other names, one comes from another role's file.
+    let refused = |error: Option<Error>| assert!(error.unwrap().to_string().contains("finite values"));
+    refused(set.weaker(gpu, storage).err());
+    refused(set.decoder(gpu, Role::Interpolation, storage).err());
 }

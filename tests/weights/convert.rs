@@ -325,3 +325,17 @@ fn nothing_is_left_where_writing_fails() {
     assert_eq!(std::fs::read(&output).expect("still there"), b"earlier");
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2);
 }
+
+/// Each call copied its arguments: a long tuple that many calls share took hours.
+#[test]
+fn calls_of_one_long_tuple_cost_nothing() {
+    let calls = 1 << 20;
+    let mut ops = Ops::default().op(b"(").op(vec![b'N'; 4 << 20]).op(b"tq\x00").global("collections", "defaultdict");
+    ops = ops.op(b"q\x01").op(b"h\x01h\x00R0".repeat(calls));
+    let error = refusal(&pickled(&ops.finish()));
+    assert!(error.contains("at most 16 arguments, found 4194304"), "{error}");
+    // A key, too, is copied for each tensor.
+    let key = "0".repeat(65);
+    let long = Ops::default().op(b"}").text("w").tensor("FloatStorage", &key, 4, 0, &[4], &[1]).op(b"s").finish();
+    assert!(refusal(&pickled(&long)).contains("the description of a storage"));
+}
