@@ -173,7 +173,7 @@ impl JobOptions {
         if self.demo {
             return match single.first_key_value() {
                 None => WeightSet::demo(roles),
-                Some((role, path)) => {
+                Some((_, path)) => {
                     Err(Problem::new("--demo", "no file of weights beside it", path.display().to_string())
                         .remedy("leave out one of the two")
                         .usage())
