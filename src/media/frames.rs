@@ -30,6 +30,28 @@ impl Fps {
     /// What the networks work at.
     pub const INSIDE: Self = Self { num: 25, den: 1 };
 
+    /// Rates that cameras and editors use, in rising order; where a short clip fits both of a pair, the whole number.
+    pub(super) const USUAL: [Self; 10] = {
+        const fn ntsc(num: u32) -> Fps {
+            Fps { num, den: 1001 }
+        }
+        const fn whole(num: u32) -> Fps {
+            Fps { num, den: 1 }
+        }
+        [
+            whole(15),
+            whole(24),
+            ntsc(24_000),
+            whole(25),
+            whole(30),
+            ntsc(30_000),
+            whole(50),
+            whole(60),
+            ntsc(60_000),
+            whole(120),
+        ]
+    };
+
     /// Errors: zero or less than one frame in 1000 s, or more than 1000 a second.
     pub fn new(num: u32, den: u32) -> Result<Self> {
         let rate = f64::from(num) / f64::from(den);
@@ -239,6 +261,10 @@ impl FrameSource for FolderSource {
 
     fn fps(&self) -> Fps {
         self.fps
+    }
+
+    fn times(&self) -> Option<FrameTimes> {
+        Some(FrameTimes::Constant { fps: self.fps, count: self.count() })
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>> {

@@ -6,6 +6,7 @@ pub(crate) mod file;
 pub mod frames;
 pub mod probe;
 pub mod reader;
+mod stamps;
 pub mod times;
 pub mod writer;
 
