@@ -9,7 +9,8 @@ use viseme::gpu::Gpu;
 use viseme::media::Fps;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
 use viseme::pipelines::resume::{Identity, file_identity};
-use viseme::pipelines::segments::{Extend, Length};
+use viseme::pipelines::segments::Length;
+use viseme::pipelines::timeline::{Extend, Timeline};
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
 
@@ -46,6 +47,12 @@ pub struct Options {
     /// How a video that is too short goes on
     #[arg(long, value_enum, default_value = "bounce")]
     extend: ExtendArg,
+    /// Work from here on only; the rest of the video stays as it is, with its own sound
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    from: Option<f64>,
+    /// Work up to here only [with --from alone: as long as the speech lasts]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    to: Option<f64>,
     /// mask: source pixels outside the feathered mask stay as they are; none: the whole decoded crop
     #[arg(long, value_enum, default_value = "mask")]
     paste: PasteArg,
@@ -119,7 +126,7 @@ pub fn run(options: &Options) -> Result<()> {
         let survey = lipsync.survey()?;
         let [width, height] = survey.size;
         let lines = [
-            ("video", format!("{width}x{height}, {} frames at {} a second", survey.video_frames, survey.fps)),
+            ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
             ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
             (
                 "output",
@@ -134,6 +141,13 @@ pub fn run(options: &Options) -> Result<()> {
         lipsync.resume(work).on_progress(observer).frames()
     })?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+}
+
+/// How many frames a video has, and when.
+fn described(timeline: &Timeline) -> String {
+    let (times, fps) = (timeline.times(), timeline.fps());
+    let rate = if times.is_constant() { "at" } else { "at times of their own, shown at" };
+    format!("{} frames {rate} {fps} a second, {:.2} s", times.count(), times.duration_s())
 }
 
 impl Options {
@@ -159,6 +173,7 @@ impl Options {
                 ExtendArg::Loop => Extend::Loop,
                 ExtendArg::Hold => Extend::Hold,
             },
+            part_s: self.part_s(),
             paste: match self.paste {
                 PasteArg::Mask => Paste::Mask,
                 PasteArg::None => Paste::None,
@@ -196,10 +211,15 @@ impl Options {
             ("--length", format!("{:?}", self.length)),
             ("--extend", format!("{:?}", self.extend)),
             ("--fps", self.fps.to_string()),
+            ("--from, --to", format!("{:?}", self.part_s())),
         ] {
             identity.insert(option.into(), value);
         }
         Ok(identity)
+    }
+
+    fn part_s(&self) -> Option<(f64, Option<f64>)> {
+        (self.from.is_some() || self.to.is_some()).then(|| (self.from.unwrap_or(0.0), self.to))
     }
 
     fn folder_fps(&self) -> Result<Fps> {

@@ -10,12 +10,13 @@ use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, r
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
+use super::timeline::{Extend, Timeline};
 use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
-use crate::media::{Audio, Fps, Frame};
+use crate::media::{Audio, Fps, Frame, FrameTimes};
 use crate::models::vae::Encoder;
 use crate::ops::{Filter, KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
@@ -190,7 +191,9 @@ impl<'a> Animate<'a> {
         };
         reporter.total = stages.units(0);
         let total = survey.plan.output_frames() as u64;
-        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], Fps::INSIDE, total))
+        let times = FrameTimes::Constant { fps: Fps::INSIDE, count: total };
+        let timeline = Timeline::new(times, Fps::INSIDE, Extend::Hold, frames);
+        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, total))
     }
 }
 
