@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
-use viseme::media::Fps;
+use viseme::media::{Fps, FrameTimes};
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
@@ -122,19 +122,20 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
     }
+    let survey = lipsync.survey()?;
+    let crop = survey.crop_side / weights.crop_side(Role::Interpolation)? as f64;
+    let [width, height] = survey.size;
+    let lines = [
+        ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
+        ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
+        ("crop", enlarged(survey.crop_side, crop)),
+        ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
+    ];
+    let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
+        "crop_side": survey.crop_side, "crop_enlarged": crop});
+    common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields))?;
     if common.dry_run {
-        let survey = lipsync.survey()?;
-        let [width, height] = survey.size;
-        let lines = [
-            ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
-            ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-            (
-                "output",
-                format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames()),
-            ),
-        ];
-        let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames});
-        return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields));
+        return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
     let frames = common.run(&gpu, identity, input.look(), &bar, |work, observer| {
@@ -146,8 +147,22 @@ pub fn run(options: &Options) -> Result<()> {
 /// How many frames a video has, and when.
 fn described(timeline: &Timeline) -> String {
     let (times, fps) = (timeline.times(), timeline.fps());
-    let rate = if times.is_constant() { "at" } else { "at times of their own, shown at" };
-    format!("{} frames {rate} {fps} a second, {:.2} s", times.count(), times.duration_s())
+    let rate = match times {
+        FrameTimes::Constant { fps: own, .. } if *own == fps => format!("{fps} a second"),
+        FrameTimes::Constant { fps: own, .. } => format!("{own} a second, shown at {fps}"),
+        FrameTimes::Stamps { .. } => format!("times of their own, shown at {fps} a second"),
+    };
+    format!("{} frames at {rate}, {:.2} s", times.count(), times.duration_s())
+}
+
+/// How large the square around the face is, and by which factor what the network makes is enlarged to fill it.
+fn enlarged(side: f64, factor: f64) -> String {
+    let verdict = match factor {
+        f if f > 2.0 => format!(", enlarged {f:.1} times: the mouth will be softer than what is around it"),
+        f if f > 1.0 => format!(", enlarged {f:.1} times"),
+        _ => String::new(),
+    };
+    format!("{side:.0} pixels a side{verdict}")
 }
 
 impl Options {

@@ -21,6 +21,7 @@ use crate::models::vae::Encoder;
 use crate::ops::{Filter, KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// How to make the video; the default is what is published, corrected where docs/differences.md says so.
 #[derive(Debug, Clone)]
@@ -80,17 +81,19 @@ pub struct Animate<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl<'a> Animate<'a> {
     /// `portrait` is any picture with one face, best a crop around it.
     pub fn new(gpu: &Gpu, weights: &'a WeightSet, portrait: Frame, audio: Audio) -> Self {
         let (options, reporter) = (Options::default(), Reporter::default());
-        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None }
+        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None, surveyed: OnceCell::new() }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -113,6 +116,14 @@ impl<'a> Animate<'a> {
 
     /// What will be done, from a first pass over the audio.
     pub fn survey(&self) -> Result<Survey> {
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
+        }
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
         let frames = samples.div_ceil(FRAME_SAMPLES);
         let frames = match self.options.parity {

@@ -26,6 +26,7 @@ use crate::models::vae::Encoder;
 use crate::ops::{KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// What happens to the decoded crop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +90,7 @@ pub struct LipSync<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl<'a> LipSync<'a> {
@@ -111,11 +113,13 @@ impl<'a> LipSync<'a> {
             options: Options::default(),
             reporter: Reporter::default(),
             work: None,
+            surveyed: OnceCell::new(),
         }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -144,6 +148,14 @@ impl<'a> LipSync<'a> {
 
     /// What will be done, from a first pass over the audio, and over the video where its source does not know its frame times.
     pub fn survey(&self) -> Result<Survey> {
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
+        }
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
         let mut source = (self.video)()?;
         let times = match source.times() {
             Some(times) => times,
@@ -160,8 +172,8 @@ impl<'a> LipSync<'a> {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
-        let survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
-        self.landmarks.per_frame("landmarks", survey.timeline.times(), survey.timeline.fps())?;
+        let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
+        survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
         Ok(survey)
     }
 
@@ -208,11 +220,9 @@ impl<'a> LipSync<'a> {
         let interpolation = Stage { unet, weaker: None, projection, embeddings: wavlm, course, phase, noise };
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
-        let landmarks = self.landmarks.for_pictures("landmarks", survey.size)?;
-        let landmarks = landmarks.per_frame("landmarks", survey.timeline.times(), survey.timeline.fps())?;
         let footage = Footage {
             encoder: weights.encoder(&gpu, storage)?,
-            regions: Regions::new(&landmarks, survey.size, options.face, parity, side)?,
+            regions: survey.regions(&self.landmarks, &options, side)?,
             sources: FrameReader::new((self.video)()?),
             encoded: FrameReader::new((self.video)()?),
             occluder: self.occluder.map(FrameReader::new),
@@ -253,6 +263,8 @@ pub struct Survey {
     /// Frames that come out, at the video's rate.
     pub output_frames: u64,
     pub plan: Plan,
+    /// Longer side of the square around the face, in the video's pixels.
+    pub crop_side: f64,
 }
 
 impl Survey {
@@ -269,7 +281,7 @@ impl Survey {
             let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
             let plan = Plan::keysync(inside_frames, options.parity)?;
             let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
-            return Ok(Self { size, timeline, samples, inside_frames, output_frames: strip, plan });
+            return Ok(Self { size, timeline, samples, inside_frames, output_frames: strip, plan, crop_side: 0.0 });
         }
         let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
         let inside_frames = match options.parity {
@@ -279,7 +291,14 @@ impl Survey {
         let plan = Plan::keysync(inside_frames, options.parity)?;
         let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
         let timeline = Timeline::new(times, fps, options.extend, inside_frames);
-        Ok(Self { size, timeline, samples, inside_frames, output_frames, plan })
+        Ok(Self { size, timeline, samples, inside_frames, output_frames, plan, crop_side: 0.0 })
+    }
+
+    /// The crop of each frame of the video, `side` pixels large for the networks. Errors: landmarks that do not belong to it.
+    fn regions(&self, landmarks: &Landmarks, options: &Options, side: usize) -> Result<Regions> {
+        let landmarks = landmarks.for_pictures("landmarks", self.size)?;
+        let landmarks = landmarks.per_frame("landmarks", self.timeline.times(), self.timeline.fps())?;
+        Regions::new(&landmarks, self.size, options.face, options.parity, side)
     }
 
     /// What the job asks of its networks. Errors: sampling that no loop can be made of.
