@@ -174,6 +174,8 @@ pub struct FrameReader {
     next: u64,
     /// The last frames read, the newest of them frame `next - 1`.
     recent: VecDeque<Frame>,
+    /// The last frame there is, once it turned out that there are fewer than were promised.
+    last: Option<u64>,
 }
 
 impl FrameReader {
@@ -182,7 +184,7 @@ impl FrameReader {
     pub fn new(source: Box<dyn FrameSource>) -> Self {
         let [width, height] = source.size();
         let frame_bytes = (width as usize * height as usize * 3).max(1);
-        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new() }
+        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new(), last: None }
     }
 
     pub fn size(&self) -> [u32; 2] {
@@ -212,6 +214,26 @@ impl FrameReader {
         }
         let back = (self.next - index) as usize;
         Ok(self.recent.get(self.recent.len() - back))
+    }
+
+    /// Frame `index`, or the last one where a file holds fewer than its time stamps promise, which is said once. Errors: it holds
+    /// none.
+    pub fn frame_or_last(&mut self, index: u64) -> Result<&Frame> {
+        let mut index = self.last.map_or(index, |last| index.min(last));
+        if self.frame(index)?.is_none() {
+            while self.recent.is_empty() && self.next > 0 {
+                self.seek(self.next.saturating_sub(self.block as u64))?;
+                while self.frame(self.next)?.is_some() {}
+            }
+            if self.recent.is_empty() {
+                return Err(Problem::new("video", "a frame or more", "none").input());
+            }
+            index = self.next - 1;
+            tracing::warn!("the video's frames end at number {index} where its time stamps go on; that frame stays");
+            self.last = Some(index);
+        }
+        let back = (self.next - index) as usize;
+        Ok(&self.recent[self.recent.len() - back])
     }
 
     fn seek(&mut self, index: u64) -> Result<()> {
