@@ -2,6 +2,7 @@
 
 mod audio;
 mod frames;
+mod sound;
 mod video;
 mod writer;
 
