@@ -17,7 +17,7 @@ use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
 use crate::media::{Audio, Fps, Frame};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Region, Rgb8};
+use crate::ops::{Filter, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -239,7 +239,7 @@ impl System for Portrait {
         self.emotion.at(frame, self.frames, self.parity)
     }
 
-    fn finish(&mut self, picture: &Rgb8, _: usize, _: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, _: usize, _: u64) -> Result<Frame> {
         to_frame(picture)
     }
 }
@@ -247,7 +247,7 @@ impl System for Portrait {
 /// Scaled latents `[1, side / 8, side / 8, 4]` of the face in `portrait`.
 fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options, side: usize) -> Result<Tensor> {
     let (width, height) = (portrait.width as usize, portrait.height as usize);
-    let picture = Rgb8::upload(gpu, height, width, &portrait.rgb)?;
+    let picture = Rgb::upload(gpu, height, width, &portrait.rgb)?;
     let crop = match (options.face, options.parity) {
         (None, Parity::Upstream) => picture.resize(side, side, Filter::Bilinear)?,
         (Some(region), _) => picture.crop(&[region], side)?,

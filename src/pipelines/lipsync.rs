@@ -22,7 +22,7 @@ use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, Region, Rgb8};
+use crate::ops::{KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -359,7 +359,7 @@ impl System for Footage {
     }
 
     /// The source frame under `output` with the picture put back into it.
-    fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame> {
         if self.options.paste == Paste::None {
             return to_frame(picture);
         }
@@ -372,15 +372,15 @@ impl System for Footage {
     }
 }
 
-fn upload(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb8> {
+fn upload(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
     let frame = video.frame(index)?;
     let frame = frame.ok_or_else(|| Problem::new("video", format!("frame {index}"), "its end").input())?;
-    Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
+    Rgb::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.
 fn occluded(gpu: &Gpu, frame: &Frame, region: Region, side: usize) -> Result<Tensor> {
-    let picture = Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)?;
+    let picture = Rgb::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)?;
     let crop = picture.crop(&[region], side)?.to_tensor()?;
     // 0 or 1 by the middle grey: the slope is steeper than one level.
     crop.slice_channels(0, 1)?.affine(255.0, 0.0)?.clamp(0.0, 1.0)

@@ -2,7 +2,7 @@
 
 use crate::rgb::{random_bytes, written};
 use crate::{Random, check, gpu};
-use viseme::ops::{Region, Rgb8};
+use viseme::ops::{Region, Rgb};
 use viseme::tensor::Tensor;
 
 #[test]
@@ -55,8 +55,8 @@ fn pixels_are_blended_inside_and_kept_outside() {
     let frames = regions.len();
     let bytes = random_bytes(&mut random, frames * HEIGHT * WIDTH * 3);
     let colour = [250u8, 3, 128];
-    let x = Rgb8::upload(gpu, HEIGHT, WIDTH, &bytes).unwrap();
-    let crops = Rgb8::upload(gpu, SIDE, SIDE, &colour.repeat(frames * SIDE * SIDE)).unwrap();
+    let x = Rgb::upload(gpu, HEIGHT, WIDTH, &bytes).unwrap();
+    let crops = Rgb::upload(gpu, SIDE, SIDE, &colour.repeat(frames * SIDE * SIDE)).unwrap();
     // A disc that fades out before the crop's border on three sides and is cut by the bottom.
     let alpha_at = |row: f64, column: f64| (1.3 - (row - 22.0).hypot(column - 15.5) / 10.0).clamp(0.0, 1.0);
     let alpha: Vec<f32> =

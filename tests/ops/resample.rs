@@ -2,7 +2,7 @@
 
 use crate::rgb::{random_bytes, written};
 use crate::{Random, gpu};
-use viseme::ops::{Filter, Region, Rgb8};
+use viseme::ops::{Filter, Region, Rgb};
 
 /// Sums of y[k] * (2k + 1) over all bytes of
 /// `interpolate(x, (height, width), mode="bilinear", antialias=...)` in PyTorch 2, x being the bytes made below.
@@ -19,7 +19,7 @@ fn resized_bytes_equal_pytorchs() {
         let [height, width] = from;
         let value = |i: u64| ((i * i * 7919 + i * 104_729 + 12_345) >> 5) as u8;
         let bytes: Vec<u8> = (0..(frames * height * width * 3) as u64).map(value).collect();
-        let x = Rgb8::upload(gpu, height, width, &bytes).unwrap();
+        let x = Rgb::upload(gpu, height, width, &bytes).unwrap();
         for (filter, want) in [(Filter::Bilinear, bilinear), (Filter::Antialiased, antialiased)] {
             let case = format!("{frames} of {from:?} to {to:?} {filter:?}");
             let y = x.resize(to[0], to[1], filter).unwrap();
@@ -49,7 +49,7 @@ fn crops_match_the_reference() {
     let mut random = Random(4);
     let (height, width) = (61, 83);
     let bytes = random_bytes(&mut random, 5 * height * width * 3);
-    let x = Rgb8::upload(gpu, height, width, &bytes).unwrap();
+    let x = Rgb::upload(gpu, height, width, &bytes).unwrap();
     let region = |left, top, width, height| Region { left, top, width, height };
     let regions = [
         region(0.0, 0.0, 83.0, 61.0),

@@ -2,7 +2,7 @@
 
 use crate::{Random, bar, check, gpu};
 use viseme::gpu::Elem;
-use viseme::ops::{Filter, Region, Rgb8};
+use viseme::ops::{Filter, Region, Rgb};
 use viseme::tensor::Tensor;
 
 pub fn random_bytes(random: &mut Random, len: usize) -> Vec<u8> {
@@ -10,7 +10,7 @@ pub fn random_bytes(random: &mut Random, len: usize) -> Vec<u8> {
 }
 
 /// The frames' bytes, after a look at what lies behind each of them and behind all.
-pub fn written(case: &str, frames: &Rgb8) -> Vec<u8> {
+pub fn written(case: &str, frames: &Rgb) -> Vec<u8> {
     let bytes = frames.words().to_bytes().unwrap();
     let per_frame = frames.height() * frames.width() * 3;
     for frame in bytes.chunks(bytes.len() / frames.frames()) {
@@ -28,7 +28,7 @@ fn tensors_match_the_reference() {
     let mut random = Random(1);
     for (frames, height, width) in SIZES {
         let bytes = random_bytes(&mut random, frames * height * width * 3);
-        let rgb = Rgb8::upload(gpu, height, width, &bytes).unwrap();
+        let rgb = Rgb::upload(gpu, height, width, &bytes).unwrap();
         assert_eq!(rgb.to_bytes().unwrap(), bytes);
         let want: Vec<f64> = bytes.iter().map(|&b| f64::from(b) / 127.5 - 1.0).collect();
         let tensor = rgb.to_tensor().unwrap();
@@ -52,23 +52,23 @@ fn levels_are_cut_off_not_rounded() {
         let levels: Vec<u8> = random_bytes(&mut random, frames * height * width * 3);
         let values: Vec<f32> = levels.iter().map(|&l| (f32::from(l) + 0.5) / 127.5 - 1.0).collect();
         let x = Tensor::from_f32(gpu, &[frames, height, width, 3], &values).unwrap();
-        assert_eq!(written(&case, &Rgb8::from_tensor(&x).unwrap()), levels, "{case}");
+        assert_eq!(written(&case, &Rgb::from_tensor(&x).unwrap()), levels, "{case}");
     }
     let edges = [-1e30, -1.0, 0.0, 1.0, 1.5, 1e30];
     let x = Tensor::from_f32(gpu, &[1, 1, 2, 3], &edges).unwrap();
-    assert_eq!(Rgb8::from_tensor(&x).unwrap().to_bytes().unwrap(), [0, 0, 127, 255, 255, 255]);
+    assert_eq!(Rgb::from_tensor(&x).unwrap().to_bytes().unwrap(), [0, 0, 127, 255, 255, 255]);
 }
 
 #[test]
 fn sizes_that_do_not_fit_are_refused() {
     let Some(gpu) = gpu() else { return };
-    assert!(Rgb8::upload(gpu, 2, 2, &[0; 13]).is_err());
-    assert!(Rgb8::upload(gpu, 2, 2, &[]).is_err());
-    assert!(Rgb8::upload(gpu, 0, 2, &[]).is_err());
-    let rgb = Rgb8::upload(gpu, 2, 2, &[0; 12]).unwrap();
+    assert!(Rgb::upload(gpu, 2, 2, &[0; 13]).is_err());
+    assert!(Rgb::upload(gpu, 2, 2, &[]).is_err());
+    assert!(Rgb::upload(gpu, 0, 2, &[]).is_err());
+    let rgb = Rgb::upload(gpu, 2, 2, &[0; 12]).unwrap();
     assert!(rgb.resize(0, 4, Filter::Bilinear).is_err());
     let nowhere = Region { left: 0.0, top: 0.0, width: 0.0, height: f64::NAN };
     assert!(rgb.crop(&[nowhere], 4).unwrap_err().to_string().contains("frame 0"));
     assert!(rgb.crop(&[], 4).is_err());
-    assert!(Rgb8::from_tensor(&Tensor::zeros(gpu, &[1, 2, 2, 4], Elem::F32).unwrap()).is_err());
+    assert!(Rgb::from_tensor(&Tensor::zeros(gpu, &[1, 2, 2, 4], Elem::F32).unwrap()).is_err());
 }

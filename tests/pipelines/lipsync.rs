@@ -4,7 +4,7 @@ use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::nn::Trace;
-use viseme::ops::{ConvBudget, ConvClass, Region, Rgb8, Scratch, Tuning};
+use viseme::ops::{ConvBudget, ConvClass, Region, Rgb, Scratch, Tuning};
 use viseme::pipelines::lipsync::{LipSync, Options, Paste};
 use viseme::pipelines::segments::{Extend, Length, Parity};
 use viseme::pipelines::weights::Storage;
@@ -129,7 +129,7 @@ fn latents_outside_the_mask_are_the_sources() {
     assert_eq!(made.len(), 14 * per_frame);
     for (index, made) in made.chunks_exact(per_frame).enumerate() {
         let frame = job.source().frame(index as u64);
-        let picture = Rgb8::upload(gpu, SIDE as usize, SIDE as usize, &frame.rgb).unwrap();
+        let picture = Rgb::upload(gpu, SIDE as usize, SIDE as usize, &frame.rgb).unwrap();
         let moments = encoder.forward(&picture.to_tensor().unwrap(), &mut Trace::off()).unwrap();
         let clean = moments.mean.affine(0.18215, 0.0).unwrap().to_f32().unwrap();
         let mask = options.mask.draw(gpu, &[*landmarks.face(index)], SIDE as usize).unwrap();
