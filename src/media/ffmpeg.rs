@@ -51,6 +51,24 @@ impl Ffmpeg {
         quiet(&self.program)
     }
 
+    /// Whether it was built with the filter.
+    pub(super) fn has_filter(&self, name: &str) -> bool {
+        self.asked(&["-filters"]).lines().any(|line| line.split_whitespace().nth(1) == Some(name))
+    }
+
+    /// The pixel formats that `encoder` takes; none where it does not say, or is not there.
+    pub(super) fn pixel_formats(&self, encoder: &str) -> Vec<String> {
+        let help = self.asked(&["-h", &format!("encoder={encoder}")]);
+        let listed = help.lines().find_map(|line| line.trim().strip_prefix("Supported pixel formats:"));
+        listed.unwrap_or("").split_whitespace().map(str::to_string).collect()
+    }
+
+    /// What it prints about itself; nothing where it cannot say.
+    fn asked(&self, args: &[&str]) -> String {
+        let ended = quiet(&self.program).args(args).stdout(Stdio::piped()).output();
+        ended.map_or(String::new(), |ended| String::from_utf8_lossy(&ended.stdout).into_owned())
+    }
+
     pub(super) fn probe_command(&self) -> Option<Command> {
         let mut command = quiet(self.probe.as_deref()?);
         command.args(["-loglevel", "error"]);

@@ -3,7 +3,9 @@
 pub mod audio;
 pub mod ffmpeg;
 pub(crate) mod file;
+pub(crate) mod filters;
 pub mod frames;
+pub mod pixels;
 pub mod probe;
 pub mod reader;
 pub mod times;
@@ -12,4 +14,5 @@ pub mod writer;
 pub use audio::{Audio, Blocks};
 pub use ffmpeg::Ffmpeg;
 pub use frames::{Fps, Frame, FrameSink, FrameSource};
+pub use pixels::PixelFormat;
 pub use times::FrameTimes;

@@ -1,12 +1,15 @@
 //! What a video is: from ffprobe's JSON, or from ffmpeg's own description where ffprobe is absent.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::Deserialize;
 
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::filters;
 use super::frames::Fps;
+use super::pixels::PixelFormat;
 use crate::{Error, Problem, Result};
 
 /// One video stream, as it is shown.
@@ -24,7 +27,12 @@ pub struct VideoInfo {
     /// What the container says or the duration gives; [`super::reader::count_frames`] decodes and counts.
     pub frames_estimate: u64,
     pub has_audio: bool,
+    /// As it is stored; [`VideoInfo::shown`] is how it is read.
     pub look: Look,
+    /// None where every frame is one whole picture.
+    pub interlace: Option<Interlace>,
+    /// A picture or a moving picture (PNG, JPEG, GIF ..) rather than a video: how it stores colours is no wish for an output.
+    pub is_picture: bool,
     pub(super) stream: u32,
     /// None where seeking is not exact: such a video is decoded from its start.
     pub(super) seek: Option<SeekTimes>,
@@ -39,8 +47,58 @@ pub(super) struct SeekTimes {
     pub file_s: f64,
 }
 
+/// Frames that hold two fields, taken one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interlace {
+    pub first: Field,
+    /// Frames say themselves whether they are interlaced; else all are.
+    pub is_flagged: bool,
+}
+
+/// The field that is shown first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    Top,
+    Bottom,
+}
+
+/// Brightness beyond what BT.709 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hdr {
+    /// SMPTE ST 2084.
+    Pq,
+    /// ARIB STD-B67.
+    Hlg,
+}
+
+/// What reading a video changes in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    Deinterlaced,
+    ToneMapped(Hdr),
+    OnBlack,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deinterlaced => {
+                f.write_str("it is interlaced: one whole picture is made of each frame, and the output is progressive")
+            }
+            Self::ToneMapped(hdr) => {
+                let name = match hdr {
+                    Hdr::Pq => "PQ",
+                    Hdr::Hlg => "HLG",
+                };
+                write!(f, "it is HDR ({name}): it is tone-mapped, and the output is SDR (BT.709)")
+            }
+            Self::OnBlack => f.write_str("it has transparency: what lies behind transparent parts becomes black"),
+        }
+    }
+}
+
 /// How stored values become colours and pixels a shape; None where the file does not say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     pub matrix: Option<Matrix>,
     pub range: Option<Range>,
@@ -49,6 +107,7 @@ pub struct Look {
     pub transfer: Option<String>,
     /// Width to height of one pixel, where it is no square.
     pub pixel_aspect: Option<[u32; 2]>,
+    pub pixels: PixelFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +133,8 @@ impl Look {
     pub fn standard() -> Self {
         let bt709 = Some("bt709".to_string());
         let (matrix, range) = (Some(Matrix::Bt709), Some(Range::Limited));
-        Self { matrix, range, primaries: bt709.clone(), transfer: bt709, pixel_aspect: None }
+        let (primaries, transfer) = (bt709.clone(), bt709);
+        Self { matrix, range, primaries, transfer, pixel_aspect: None, pixels: PixelFormat::USUAL }
     }
 
     /// The matrix to compute with: without a tag, BT.709 from 720 lines up and BT.601 below, as players do.
@@ -85,6 +145,35 @@ impl Look {
 
     pub fn range_or_limited(&self) -> Range {
         self.range.unwrap_or(Range::Limited)
+    }
+
+    pub fn hdr(&self) -> Option<Hdr> {
+        match self.transfer.as_deref() {
+            Some("smpte2084") => Some(Hdr::Pq),
+            Some("arib-std-b67") => Some(Hdr::Hlg),
+            _ => None,
+        }
+    }
+}
+
+impl VideoInfo {
+    /// The look of its frames as they are read, which a video made of them should have. SDR videos keep their own; HDR, RGB and
+    /// pictures become BT.709 in limited range, as players expect. Nothing is transparent.
+    pub fn shown(&self) -> Look {
+        let pixels = PixelFormat { has_alpha: false, ..self.look.pixels };
+        let pixel_aspect = self.look.pixel_aspect;
+        if self.look.hdr().is_some() || self.is_picture || pixels.is_rgb() {
+            return Look { pixels, pixel_aspect, ..Look::standard() };
+        }
+        Look { pixels, ..self.look.clone() }
+    }
+
+    /// What reading it changes, for a line each before the work begins.
+    pub fn notes(&self) -> Vec<Note> {
+        let deinterlaced = self.interlace.map(|_| Note::Deinterlaced);
+        let tone_mapped = self.look.hdr().map(Note::ToneMapped);
+        let on_black = self.look.pixels.has_alpha.then_some(Note::OnBlack);
+        [deinterlaced, tone_mapped, on_black].into_iter().flatten().collect()
     }
 }
 
@@ -138,6 +227,7 @@ pub fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
         Some(mut command) => {
             command
                 .args(["-show_streams", "-show_format", "-of", "json"])
+                .args(["-show_frames", "-read_intervals", FIRST_PACKETS])
                 .arg(ffmpeg::file(path))
                 .stdout(Stdio::piped());
             let mut process = Process::spawn(&mut command)?;
@@ -149,16 +239,20 @@ pub fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
             if !status.success() {
                 return Err(not_a_video(path, &ffmpeg::ending(status, &said)));
             }
-            from_json(path, &json)
+            filters::check(ffmpeg, from_json(path, &json)?)
         }
         None => {
             // Without an output ffmpeg always ends in an error; what it says before that is the description.
             let mut process = Process::spawn(ffmpeg.describe().args(["-nostdin", "-i"]).arg(ffmpeg::file(path)))?;
             let (status, said) = process.wait()?;
-            from_description(path, &said).unwrap_or_else(|| Err(not_a_video(path, &ffmpeg::ending(status, &said))))
+            let described = from_description(path, &said);
+            filters::check(ffmpeg, described.unwrap_or_else(|| Err(not_a_video(path, &ffmpeg::ending(status, &said))))?)
         }
     }
 }
+
+/// The packets whose frames tell whether a video is interlaced, as ffprobe takes it: some containers do not say.
+const FIRST_PACKETS: &str = "%+#40";
 
 fn not_a_video(path: &Path, found: &str) -> Error {
     Problem::new(path.display().to_string(), "a video that ffmpeg can read", found).input()
@@ -173,7 +267,18 @@ struct Json {
     #[serde(default)]
     streams: Vec<JsonStream>,
     #[serde(default)]
+    frames: Vec<JsonFrame>,
+    #[serde(default)]
     format: JsonFormat,
+}
+
+#[derive(Deserialize)]
+struct JsonFrame {
+    stream_index: Option<u32>,
+    #[serde(default)]
+    interlaced_frame: u8,
+    #[serde(default)]
+    top_field_first: u8,
 }
 
 #[derive(Deserialize, Default)]
@@ -192,6 +297,7 @@ struct JsonStream {
     width: Option<u32>,
     height: Option<u32>,
     pix_fmt: Option<String>,
+    field_order: Option<String>,
     r_frame_rate: Option<String>,
     avg_frame_rate: Option<String>,
     start_time: Option<String>,
@@ -252,7 +358,15 @@ fn from_json(path: &Path, json: &[u8]) -> Result<VideoInfo> {
         primaries: known(&stream.color_primaries),
         transfer: known(&stream.color_transfer),
         pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(pixel_aspect),
+        pixels: pixels(stream.pix_fmt.as_deref().unwrap_or("")),
     };
+    let mut fields = json.frames.iter().filter(|f| f.stream_index == Some(stream.index) && f.interlaced_frame == 1);
+    let flagged = fields.next().map(|frame| Interlace {
+        first: if frame.top_field_first == 1 { Field::Top } else { Field::Bottom },
+        is_flagged: true,
+    });
+    let described = first_field(stream.field_order.as_deref().unwrap_or(""));
+    let interlace = flagged.or_else(|| Some(Interlace { first: described?, is_flagged: false }));
     let seeks_exactly = ["mov", "matroska"].iter().any(|name| json.format.format_name.contains(name));
     let seek = SeekTimes {
         first_s: number(&stream.start_time).unwrap_or(0.0),
@@ -269,6 +383,8 @@ fn from_json(path: &Path, json: &[u8]) -> Result<VideoInfo> {
             frames_estimate: counted.unwrap_or((duration_s * fps.as_f64()).round() as u64),
             has_audio: json.streams.iter().any(|s| s.codec_type == "audio"),
             look,
+            interlace,
+            is_picture: is_picture(&json.format.format_name),
             stream: stream.index,
             seek: seeks_exactly.then_some(seek),
         },
@@ -319,7 +435,11 @@ fn describe(path: &Path, input: &str, stream: &str) -> Result<VideoInfo> {
         primaries: known(primaries),
         transfer: known(transfer),
         pixel_aspect: aspect,
+        pixels: pixels(format),
     };
+    let interlace = tags.iter().find_map(|tag| Some(Interlace { first: first_field(tag)?, is_flagged: false }));
+    // `Input #0, png_pipe, from 'a.png':`
+    let container = input.split(", from ").next().unwrap_or("").trim_start_matches("Input #0, ");
     let duration_s = input.split_once("Duration: ").and_then(|(_, rest)| clock(rest.split(',').next()?)).unwrap_or(0.0);
     Ok(VideoInfo {
         path: path.to_path_buf(),
@@ -331,6 +451,8 @@ fn describe(path: &Path, input: &str, stream: &str) -> Result<VideoInfo> {
         frames_estimate: (duration_s * fps.as_f64()).round() as u64,
         has_audio: input.lines().any(|l| l.trim().starts_with("Stream #0:") && l.contains("Audio: ")),
         look,
+        interlace,
+        is_picture: is_picture(container),
         stream: index.ok_or_else(unclear)?,
         seek: None,
     })
@@ -389,6 +511,27 @@ fn range(tag: &str, pixel_format: &str) -> Option<Range> {
         "pc" => Some(Range::Full),
         _ => pixel_format.starts_with("yuvj").then_some(Range::Full),
     }
+}
+
+/// Of a format that is not known here, what most are.
+fn pixels(name: &str) -> PixelFormat {
+    PixelFormat::parse(name).unwrap_or(PixelFormat::USUAL)
+}
+
+/// The field that is shown first: ffprobe has the order of coding and of display in a letter each, ffmpeg's description words.
+fn first_field(order: &str) -> Option<Field> {
+    match order {
+        "tt" | "bt" => Some(Field::Top),
+        "bb" | "tb" => Some(Field::Bottom),
+        _ if order.starts_with("top first") || order.starts_with("bottom coded first") => Some(Field::Top),
+        _ if order.starts_with("bottom first") || order.starts_with("top coded first") => Some(Field::Bottom),
+        _ => None,
+    }
+}
+
+/// By the names of ffmpeg's formats.
+fn is_picture(formats: &str) -> bool {
+    formats.split(',').any(|name| name.ends_with("_pipe") || ["image2", "gif", "apng"].contains(&name))
 }
 
 fn pixel_aspect(text: &str) -> Option<[u32; 2]> {

@@ -10,14 +10,14 @@ use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, r
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
-use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame};
+use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
 use crate::media::{Audio, Fps, Frame};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Region, Rgb};
+use crate::ops::{Depth, Filter, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -178,6 +178,7 @@ impl<'a> Animate<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceKeyframe, storage)?,
             coding: storage.coding,
+            depth: Depth::Eight,
             seam: Seam::Average,
             plan: survey.plan,
             sampling,
@@ -247,7 +248,7 @@ impl System for Portrait {
 /// Scaled latents `[1, side / 8, side / 8, 4]` of the face in `portrait`.
 fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options, side: usize) -> Result<Tensor> {
     let (width, height) = (portrait.width as usize, portrait.height as usize);
-    let picture = Rgb::upload(gpu, height, width, &portrait.rgb)?;
+    let picture = upload(gpu, portrait)?;
     let crop = match (options.face, options.parity) {
         (None, Parity::Upstream) => picture.resize(side, side, Filter::Bilinear)?,
         (Some(region), _) => picture.crop(&[region], side)?,

@@ -7,12 +7,12 @@
 use super::audio::{hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
-use super::region::Regions;
+use super::region::{Filmed, Regions};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
@@ -20,7 +20,7 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
-use crate::media::{Audio, Fps, Frame, FrameSource};
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
 use crate::models::vae::Encoder;
 use crate::ops::{KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
@@ -47,7 +47,7 @@ pub struct Options {
     pub paste: Paste,
     /// Pixels of the crop over which the mask fades; None: a fiftieth of its side.
     pub feather: Option<f32>,
-    /// The crop's place in the picture; None: around the landmarks.
+    /// The crop's place in the picture, in stored pixels; None: around the landmarks.
     pub face: Option<Region>,
     /// A random sample of the encoder's posterior instead of its mode.
     pub sample_posterior: bool,
@@ -197,10 +197,16 @@ impl<'a> LipSync<'a> {
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
         let landmarks = self.landmarks.for_pictures("landmarks", survey.size)?;
+        let sources = FrameReader::new((self.video)()?);
+        let filmed = Filmed {
+            size: survey.size,
+            pixel_aspect: sources.pixel_aspect(),
+            times: FrameTimes::Constant { fps: survey.fps, count: survey.video_frames },
+        };
         let footage = Footage {
             encoder: weights.encoder(&gpu, storage)?,
-            regions: Regions::new(&landmarks, survey.size, options.face, parity, side)?,
-            sources: FrameReader::new((self.video)()?),
+            regions: Regions::new(&landmarks, filmed, options.face, parity, side)?,
+            sources,
             encoded: FrameReader::new((self.video)()?),
             occluder: self.occluder.map(FrameReader::new),
             first: None,
@@ -212,6 +218,7 @@ impl<'a> LipSync<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
             coding: storage.coding,
+            depth: footage.sources.depth(),
             seam: Seam::Keyframe,
             plan: survey.plan,
             sampling,
@@ -328,7 +335,7 @@ impl Footage {
     fn encode(&mut self, frame: usize) -> Result<Clean> {
         let source = self.source_of(frame);
         let region = self.regions.at(source as usize);
-        let picture = upload(&self.gpu, &mut self.encoded, source)?;
+        let picture = upload_frame(&self.gpu, &mut self.encoded, source)?;
         let crop = picture.crop(&[region], self.side)?;
         let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
@@ -367,21 +374,19 @@ impl System for Footage {
         let alpha = self.mask(inside, 1)?.feather_mask(feather)?;
         let source = self.options.extend.source(output as usize, self.survey.video_frames as usize) as u64;
         let region = self.regions.at(source as usize);
-        let whole = upload(&self.gpu, &mut self.sources, source)?;
+        let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
         to_frame(&whole.composite(picture, &[region], &alpha, feather)?)
     }
 }
 
-fn upload(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
+fn upload_frame(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
     let frame = video.frame(index)?;
-    let frame = frame.ok_or_else(|| Problem::new("video", format!("frame {index}"), "its end").input())?;
-    Rgb::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
+    upload(gpu, frame.ok_or_else(|| Problem::new("video", format!("frame {index}"), "its end").input())?)
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.
 fn occluded(gpu: &Gpu, frame: &Frame, region: Region, side: usize) -> Result<Tensor> {
-    let picture = Rgb::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)?;
-    let crop = picture.crop(&[region], side)?.to_tensor()?;
+    let crop = upload(gpu, frame)?.crop(&[region], side)?.to_tensor()?;
     // 0 or 1 by the middle grey: the slope is steeper than one level.
     crop.slice_channels(0, 1)?.affine(255.0, 0.0)?.clamp(0.0, 1.0)
 }

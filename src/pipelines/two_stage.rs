@@ -14,7 +14,7 @@ use crate::media::Frame;
 use crate::models::clip_unet::{AudioProjection, ClipUnet};
 use crate::models::vae::{Decoder, Encoder, LATENT_SCALE};
 use crate::nn::Trace;
-use crate::ops::{Inpaint, Rgb};
+use crate::ops::{Depth, Inpaint, Rgb};
 use crate::tensor::Tensor;
 use crate::{Error, Problem, Result};
 use std::collections::{BTreeMap, VecDeque};
@@ -95,6 +95,8 @@ pub(super) struct TwoStage {
     pub decoder: Decoder,
     /// How the decoder's activations are stored.
     pub coding: Elem,
+    /// Of the pictures' values.
+    pub depth: Depth,
     pub seam: Seam,
     /// Height and width of the latents.
     pub latent: [usize; 2],
@@ -179,7 +181,7 @@ impl TwoStage {
             let share = 1.0 / (index + 2) as f32;
             picture = picture.add_scaled(1.0 - share, &decode(latent)?, share)?;
         }
-        Rgb::from_tensor(&picture)
+        Rgb::from_tensor_at(&picture, self.depth)
     }
 
     /// Queues the latents of the next windows, of the next chunk where this one has none left.
@@ -454,6 +456,11 @@ pub(super) fn encode(encoder: &Encoder, crop: &Rgb, coding: Elem, sample: Option
     latent.affine(LATENT_SCALE, 0.0)
 }
 
+pub(super) fn upload(gpu: &Gpu, frame: &Frame) -> Result<Rgb> {
+    Rgb::upload_at(gpu, frame.height as usize, frame.width as usize, frame.depth, &frame.rgb)
+}
+
 pub(super) fn to_frame(picture: &Rgb) -> Result<Frame> {
-    Ok(Frame { width: picture.width() as u32, height: picture.height() as u32, rgb: picture.to_bytes()? })
+    let (width, height) = (picture.width() as u32, picture.height() as u32);
+    Ok(Frame { width, height, depth: picture.depth(), rgb: picture.to_bytes()? })
 }

@@ -29,7 +29,7 @@ impl Gradients {
                 rgb.extend([(x * 2 + 3 * t) as u8, (y * 2 + t) as u8, ((x * y) / 32 + 5 * t) as u8]);
             }
         }
-        Frame { width, height, rgb }
+        Frame::rgb8(width, height, rgb)
     }
 }
 
@@ -382,7 +382,7 @@ fn audio_and_occluder_reach_the_picture() {
             Fps::INSIDE
         }
         fn next_frame(&mut self) -> Result<Option<Frame>> {
-            Ok(Some(Frame { width: SIDE, height: SIDE, rgb: vec![255; (SIDE * SIDE * 3) as usize] }))
+            Ok(Some(Frame::rgb8(SIDE, SIDE, vec![255; (SIDE * SIDE * 3) as usize])))
         }
         fn seek(&mut self, _: u64) -> Result<()> {
             Ok(())
