@@ -518,13 +518,14 @@ fn pixels(name: &str) -> PixelFormat {
     PixelFormat::parse(name).unwrap_or(PixelFormat::USUAL)
 }
 
-/// The field that is shown first: ffprobe has the order of coding and of display in a letter each, ffmpeg's description words.
+/// The field that is shown first. ffprobe has two letters, of which the second says how fields are stored, whatever ffmpeg's own
+/// words for them (`top coded first (swapped)`): Matroska's and QuickTime's 9 is top first, interleaved.
 fn first_field(order: &str) -> Option<Field> {
     match order {
-        "tt" | "bt" => Some(Field::Top),
-        "bb" | "tb" => Some(Field::Bottom),
-        _ if order.starts_with("top first") || order.starts_with("bottom coded first") => Some(Field::Top),
-        _ if order.starts_with("bottom first") || order.starts_with("top coded first") => Some(Field::Bottom),
+        "tt" | "tb" => Some(Field::Top),
+        "bb" | "bt" => Some(Field::Bottom),
+        _ if order.starts_with("top ") => Some(Field::Top),
+        _ if order.starts_with("bottom ") => Some(Field::Bottom),
         _ => None,
     }
 }

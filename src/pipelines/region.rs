@@ -141,3 +141,62 @@ fn extent(face: &Face, pixel_aspect: f64) -> f64 {
 fn middle(face: &Face) -> [f64; 2] {
     bounds(face).map(|[low, high]| (low + high) / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Fps;
+
+    /// Faces of 40 by 80 pixels, whose left side is at `lefts`.
+    fn faces(lefts: &[f32]) -> Landmarks {
+        let face = |left: f32| -> Face {
+            std::array::from_fn(|i| [left + 40.0 * (i % 2) as f32, 100.0 + 80.0 * (i / 2 % 2) as f32])
+        };
+        Landmarks::new("faces", lefts.iter().map(|&left| face(left)).collect(), None).unwrap()
+    }
+
+    fn regions(lefts: &[f32], pixel_aspect: f64, times: FrameTimes) -> Regions {
+        let filmed = Filmed { size: [720, 576], pixel_aspect, times };
+        Regions::new(&faces(lefts), filmed, None, Parity::Corrected, 64).unwrap()
+    }
+
+    #[test]
+    fn the_crop_is_a_square_as_it_is_shown() {
+        let times = FrameTimes::Constant { fps: Fps::INSIDE, count: 1 };
+        for aspect in [1.0, 16.0 / 15.0, 64.0 / 45.0, 3.0] {
+            let regions = regions(&[300.0], aspect, times.clone());
+            let region = regions.at(0);
+            let rows = 1.9 * (40.0 * aspect).max(80.0);
+            assert!((region.height - rows).abs() < 1e-9, "{aspect}: {region:?}");
+            assert!((region.width * aspect - region.height).abs() < 1e-9, "{aspect}: {region:?}");
+            assert!((region.left + region.width / 2.0 - 320.0).abs() < 1e-9, "{aspect}: {region:?}");
+            let [x, y] = bounds(&regions.face_in_crop(0));
+            let shape = (x[1] - x[0]) / (y[1] - y[0]);
+            assert!((shape - aspect * 40.0 / 80.0).abs() < 1e-5, "{aspect}: the face is squeezed to {shape}");
+        }
+    }
+
+    /// A face that steps aside once: how long before the step the crop begins to move, and how long after it still does.
+    #[test]
+    fn the_crop_follows_over_half_a_second_at_any_rate() {
+        for (num, den) in [(25, 1), (60, 1), (30_000, 1001), (15, 1)] {
+            let fps = Fps { num, den };
+            let step = (2.0 * fps.as_f64()) as usize;
+            let lefts: Vec<f32> = (0..2 * step).map(|i| if i < step { 100.0 } else { 300.0 }).collect();
+            let constant = FrameTimes::Constant { fps, count: lefts.len() as u64 };
+            let starts: Vec<f64> = (0..lefts.len()).map(|i| i as f64 / fps.as_f64()).collect();
+            let end_s = lefts.len() as f64 / fps.as_f64();
+            let stamps = FrameTimes::Stamps { starts_s: starts.into(), end_s };
+            for times in [constant, stamps] {
+                let regions = regions(&lefts, 1.0, times);
+                let left = |frame: usize| regions.at(frame).left;
+                let moving: Vec<usize> = (1..lefts.len()).filter(|&i| (left(i) - left(i - 1)).abs() > 1e-6).collect();
+                let seconds = |frames: usize| frames as f64 / fps.as_f64();
+                let (first, last) = (moving[0], moving[moving.len() - 1]);
+                let frame_s = 1.0 / fps.as_f64();
+                assert!((seconds(step - first) - 0.48).abs() <= frame_s, "{fps}: from {first}, step at {step}");
+                assert!((seconds(last - step) - 0.48).abs() <= frame_s, "{fps}: to {last}, step at {step}");
+            }
+        }
+    }
+}
