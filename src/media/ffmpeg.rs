@@ -196,6 +196,21 @@ fn is_file_size_signal(status: ExitStatus) -> bool {
     }
 }
 
+/// Options by which ffmpeg says warnings too, each line with its level: for [`errors`] and [`changed_size`].
+pub(super) const WARNINGS: [&str; 2] = ["-loglevel", "level+warning"];
+
+/// The lines of errors among what it said with [`WARNINGS`].
+pub(super) fn errors(said: &str) -> String {
+    let levels = ["[error] ", "[fatal] ", "[panic] "];
+    let text = |line: &str| levels.iter().find(|level| line.contains(*level)).map(|level| line.replacen(level, "", 1));
+    said.lines().filter_map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether frames of another size came, by what it said with [`WARNINGS`].
+pub(super) fn changed_size(said: &str) -> bool {
+    said.contains("Changing video frame properties on the fly")
+}
+
 /// The last line or two that ffmpeg said, or how it ended if it said nothing.
 pub(super) fn ending(status: ExitStatus, said: &str) -> String {
     // `[mov,mp4,m4a @ 0x55d0a8] text`: which part of ffmpeg said it, at which address.

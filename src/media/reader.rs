@@ -88,6 +88,11 @@ impl FrameSource for VideoReader {
 
         self.ended = true;
         let (status, said) = running.process.wait()?;
+        if ffmpeg::changed_size(&said) {
+            let path = self.info.path.display();
+            tracing::warn!("{path}: its pictures change their size midway; all are made {width}x{height}, the first one's");
+        }
+        let said = ffmpeg::errors(&said);
         let is_cut = !rgb.is_empty();
         if !status.success() || is_cut {
             return Err(self.undecodable(&ffmpeg::ending(status, &said)));
@@ -124,6 +129,7 @@ pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
             .map_err(|e| Problem::new(subject(), "a video that decodes", e.to_string()).input())?;
     }
     let (status, said) = process.wait()?;
+    let said = ffmpeg::errors(&said);
     if !status.success() || total < BYTES {
         let found = if total < BYTES && said.is_empty() { "none".to_string() } else { ffmpeg::ending(status, &said) };
         return Err(Problem::new(info.path.display().to_string(), "a video with a frame or more", found).input());
@@ -134,6 +140,7 @@ pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
 /// ffmpeg writing frames from number `first` on to its stdout, as `last_filters` leave them.
 fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
     let mut command = ffmpeg.command();
+    command.args(ffmpeg::WARNINGS);
     let mut start = "STARTPTS".to_string();
     if let Some(SeekTimes { first_s, file_s }) = info.seek.filter(|_| first > 0) {
         // From the picture to seek from before a frame's time on, with the file's own time stamps: which picture is on screen at
