@@ -69,14 +69,15 @@ pub(super) fn picture_filters(info: &VideoInfo) -> String {
         fitted(height, format!("{width}/dar*{aspect_x}/{aspect_y}")),
     ));
     let depth = info.look.pixels.depth();
+    let (with_alpha, planes) = match depth {
+        Depth::Eight => ("gbrap", "gbrp"),
+        Depth::Sixteen => ("gbrap16le", "gbrp16le"),
+    };
     if info.look.pixels.has_alpha {
-        let planes = match depth {
-            Depth::Eight => "gbrap",
-            Depth::Sixteen => "gbrap16le",
-        };
-        filters.push(format!("format={planes},premultiply=inplace=1"));
+        filters.push(format!("format={with_alpha},premultiply=inplace=1"));
     }
-    filters.push(format!("format={},pad={width}:{height}:-1:-1:eval=frame", raw_format(depth)));
+    // In planes: ffmpeg 5.1 mixes up the pixels of rgb48le here.
+    filters.push(format!("format={planes},pad={width}:{height}:-1:-1:eval=frame,format={}", raw_format(depth)));
     filters.join(",")
 }
 

@@ -90,7 +90,9 @@ impl FrameSource for VideoReader {
         let (status, said) = running.process.wait()?;
         if ffmpeg::changed_size(&said) {
             let path = self.info.path.display();
-            tracing::warn!("{path}: its pictures change their size midway; all are made {width}x{height}, the first one's");
+            tracing::warn!(
+                "{path}: its pictures change their size midway; all are made {width}x{height}, the first one's"
+            );
         }
         let said = ffmpeg::errors(&said);
         let is_cut = !rgb.is_empty();

@@ -80,7 +80,7 @@ impl VideoSpec {
         let Self { size: [width, height], look, .. } = self;
         let name = |tag: &Option<String>| tag.clone().unwrap_or("unknown".to_string());
         let is_rgb = choice.format.is_rgb();
-        let matrix = if is_rgb { Some("gbr".to_string()) } else { look.matrix.map(|m| m.name().to_string()) };
+        let matrix = look.matrix.filter(|_| !is_rgb).map(|m| m.name().to_string());
         let range = if is_rgb { Some(Range::Full) } else { look.range };
         let range = range.map(|r| r.name().to_string());
         let [sar_x, sar_y] = look.pixel_aspect.unwrap_or([1, 1]);
@@ -96,7 +96,7 @@ impl VideoSpec {
             "{convert}format={},setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
             choice.name,
             name(&range),
-            name(&matrix),
+            if is_rgb { "gbr".to_string() } else { name(&matrix) },
             name(&look.primaries),
             name(&look.transfer),
         );

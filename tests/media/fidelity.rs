@@ -220,12 +220,13 @@ fn little_endian(values: &[u16]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// A bar that moves by 4 pixels a field, so that a frame of two fields shows it as a comb.
+/// A bar that moves by 2 pixels a field, so that a frame of two fields shows it as a comb.
 fn fields(folder: &TempDir, name: &str, args: &[&str]) -> PathBuf {
     let path = at(folder, name);
     let bar = "color=black:size=96x64:rate=50:duration=0.8,format=yuv420p,\
-               geq=lum='if(between(X,4+2*N,20+2*N),200,30)':cb=128:cr=128,tinterlace=interleave_top,setfield=tff";
-    make(&path, &[&["-f", "lavfi", "-i", bar], args].concat());
+               geq=lum='if(between(X,4+2*N,20+2*N),200,30)':cb=128:cr=128";
+    let two_fields = ["-vf", "tinterlace=interleave_top,setfield=tff"];
+    make(&path, &[&["-f", "lavfi", "-i", bar], &two_fields[..], args].concat());
     path
 }
 
@@ -290,7 +291,7 @@ fn hdr_becomes_sdr_and_says_so() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
     // Mid-grey, 18 % of 203 cd/m2, and white. As light, SDR's mid-grey is 0.18 ^ (1 / 2.4) = 0.49 of the way to white.
-    for (transfer, kind, grey, white) in [("smpte2084", Hdr::Pq, 424, 573), ("arib-std-b67", Hdr::Hlg, 397, 721)] {
+    for (transfer, kind, grey, white) in [("smpte2084", Hdr::Pq, 424, 573), ("arib-std-b67", Hdr::Hlg, 446, 721)] {
         let mut shown = Vec::new();
         for level in [grey, white] {
             let info = probe(&ffmpeg, &hdr(&folder, transfer, level)).expect("a video");
@@ -398,6 +399,14 @@ fn pictures_as_video_come_out_as_players_expect() {
         let pairs = before[0].rgb.iter().zip(&after[0].rgb).map(|(a, b)| f64::from(a.abs_diff(*b)));
         let mean = pairs.sum::<f64>() / before[0].rgb.len() as f64;
         assert!(mean < 6.0, "{name}: {mean:.1} levels off, as with a wrong range");
+    }
+    // Where the encoder takes RGB and loses nothing, nothing is lost.
+    for format in ["bgr0", "gbrp10le", "gbrp16le"] {
+        make(&at(&folder, "rgb.mkv"), &[&pattern[..], &["-c:v", "ffv1", "-pix_fmt", format]].concat());
+        let info = probe(&ffmpeg, &at(&folder, "rgb.mkv")).expect("a video");
+        let out = through(&ffmpeg, &info, &at(&folder, "out.mkv"), "ffv1", None);
+        assert_eq!(out.look.pixels, info.look.pixels, "{format}");
+        assert!(frames(&ffmpeg, &info) == frames(&ffmpeg, &out), "{format}");
     }
     // A camera's own full range stays.
     let camera = at(&folder, "camera.mov");
