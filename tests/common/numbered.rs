@@ -16,7 +16,7 @@ pub fn numbered(number: u64, [width, height]: [u32; 2]) -> Frame {
             });
         }
     }
-    Frame { width, height, rgb }
+    Frame::rgb8(width, height, rgb)
 }
 
 pub const PATCHES: [[u8; 3]; 4] = [[200, 60, 40], [50, 180, 70], [60, 80, 210], [128, 128, 128]];

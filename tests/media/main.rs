@@ -1,6 +1,7 @@
 //! Sound, pictures and videos in and out. None of it needs a device; what needs ffmpeg says so where there is none.
 
 mod audio;
+mod fidelity;
 mod frames;
 mod sound;
 mod video;
