@@ -1,15 +1,18 @@
 use super::input::Input;
-use super::job::{JobOptions, Made, square};
+use super::job::{JobOptions, Made, Target, square};
 use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
-use viseme::media::Fps;
-use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
+use viseme::media::probe::VideoInfo;
+use viseme::media::writer::{Sound, SoundPart};
+use viseme::media::{Fps, FrameTimes};
+use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
-use viseme::pipelines::segments::{Extend, Length};
+use viseme::pipelines::segments::Length;
+use viseme::pipelines::timeline::{Extend, Timeline};
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
 
@@ -46,6 +49,12 @@ pub struct Options {
     /// How a video that is too short goes on
     #[arg(long, value_enum, default_value = "bounce")]
     extend: ExtendArg,
+    /// Work from here on only; the rest of the video stays as it is, with its own sound
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    from: Option<f64>,
+    /// Work up to here only [with --from alone: as long as the speech lasts]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    to: Option<f64>,
     /// mask: source pixels outside the feathered mask stay as they are; none: the whole decoded crop
     #[arg(long, value_enum, default_value = "mask")]
     paste: PasteArg,
@@ -115,25 +124,56 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
     }
+    let survey = lipsync.survey()?;
+    let crop = survey.crop_side / weights.crop_side(Role::Interpolation)? as f64;
+    let [width, height] = survey.size;
+    let target = options.target(&input, &survey, weights.crop_side(Role::Interpolation)? as u32)?;
+    let (format, notes) = common.try_output(&target)?;
+    let mut lines = vec![
+        ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
+        ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
+        ("crop", enlarged(survey.crop_side, crop)),
+        ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
+        ("file", format.clone()),
+    ];
+    lines.extend(notes.iter().map(|note| ("note", note.clone())));
+    let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
+        "crop_side": survey.crop_side, "crop_enlarged": crop, "output_format": format, "notes": notes});
+    common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields))?;
     if common.dry_run {
-        let survey = lipsync.survey()?;
-        let [width, height] = survey.size;
-        let lines = [
-            ("video", format!("{width}x{height}, {} frames at {} a second", survey.video_frames, survey.fps)),
-            ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-            (
-                "output",
-                format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames()),
-            ),
-        ];
-        let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames});
-        return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields));
+        return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common.run(&gpu, identity, input.look(), &bar, |work, observer| {
-        lipsync.resume(work).on_progress(observer).frames()
-    })?;
+    let frames = common
+        .run(&gpu, identity, &target, &bar, |work, observer| lipsync.resume(work).on_progress(observer).frames())?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+}
+
+/// How many frames a video has, and when.
+fn described(timeline: &Timeline) -> String {
+    let (times, fps) = (timeline.times(), timeline.fps());
+    let rate = match times {
+        FrameTimes::Constant { fps: own, .. } if *own == fps => format!("{fps} a second"),
+        FrameTimes::Constant { fps: own, .. } => format!("{own} a second, shown at {fps}"),
+        FrameTimes::Stamps { .. } => format!("times of their own, shown at {fps} a second"),
+    };
+    format!("{} frames at {rate}, {:.2} s", times.count(), times.duration_s())
+}
+
+/// Bits a second of a file.
+fn bit_rate(info: &VideoInfo) -> Option<u64> {
+    let bytes = std::fs::metadata(&info.path).ok()?.len();
+    Some((8.0 * bytes as f64 / info.times.duration_s()) as u64).filter(|&bits| bits > 0)
+}
+
+/// How large the square around the face is, and by which factor what the network makes is enlarged to fill it.
+fn enlarged(side: f64, factor: f64) -> String {
+    let verdict = match factor {
+        f if f > 2.0 => format!(", enlarged {f:.1} times: the mouth will be softer than what is around it"),
+        f if f > 1.0 => format!(", enlarged {f:.1} times"),
+        _ => String::new(),
+    };
+    format!("{side:.0} pixels a side{verdict}")
 }
 
 impl Options {
@@ -159,6 +199,7 @@ impl Options {
                 ExtendArg::Loop => Extend::Loop,
                 ExtendArg::Hold => Extend::Hold,
             },
+            part_s: self.part_s(),
             paste: match self.paste {
                 PasteArg::Mask => Paste::Mask,
                 PasteArg::None => Paste::None,
@@ -168,6 +209,28 @@ impl Options {
             sample_posterior: self.job.sample_latents,
             parity: self.job.parity(),
             storage: self.job.storage(),
+        })
+    }
+
+    /// What the frames become; with nothing pasted back they are as large as the crop, `side`.
+    fn target(&self, input: &Input, survey: &Survey, side: u32) -> Result<Target> {
+        let fps = survey.timeline.fps();
+        let seconds = |frame: u64| frame as f64 / fps.as_f64();
+        let around = input.video().filter(|info| info.has_audio);
+        let part = survey.timeline.part().map(|part| SoundPart {
+            from_s: seconds(part.first),
+            to_s: seconds(part.end),
+            around: around.map(|info| (info.path.clone(), -info.late_s())),
+        });
+        let start_s = part.as_ref().map_or(0.0, |part| part.from_s);
+        Ok(Target {
+            size: if matches!(self.paste, PasteArg::None) { [side; 2] } else { survey.size },
+            fps,
+            frames: survey.output_frames,
+            look: input.look(),
+            sound: Sound { path: self.job.audio.clone(), start_s, part },
+            source: input.video().map(|info| info.path.clone()),
+            source_rate: input.video().and_then(bit_rate),
         })
     }
 
@@ -196,10 +259,15 @@ impl Options {
             ("--length", format!("{:?}", self.length)),
             ("--extend", format!("{:?}", self.extend)),
             ("--fps", self.fps.to_string()),
+            ("--from, --to", format!("{:?}", self.part_s())),
         ] {
             identity.insert(option.into(), value);
         }
         Ok(identity)
+    }
+
+    fn part_s(&self) -> Option<(f64, Option<f64>)> {
+        (self.from.is_some() || self.to.is_some()).then(|| (self.from.unwrap_or(0.0), self.to))
     }
 
     fn folder_fps(&self) -> Result<Fps> {

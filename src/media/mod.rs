@@ -10,6 +10,7 @@ pub mod frames;
 mod mux;
 pub mod probe;
 pub mod reader;
+mod stamps;
 mod streams;
 pub mod times;
 pub mod writer;

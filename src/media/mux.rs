@@ -121,7 +121,10 @@ impl Mux {
             let target = encoder.layout_for(track.channels, track.layout.as_deref());
             if speakers(target) < track.channels {
                 let (path, channels) = (track.path.display(), track.channels);
-                self.notes.push(format!("{path}: its {channels} channels are mixed down to {target}, as {} needs", encoder.name()));
+                self.notes.push(format!(
+                    "{path}: its {channels} channels are mixed down to {target}, as {} needs",
+                    encoder.name()
+                ));
             }
             if speakers(target) > speakers(layout) {
                 layout = target;
@@ -257,7 +260,12 @@ impl Mux {
                 input += 1;
             }
             add(&["-filter_complex", &sound.graph(seconds), "-map", "[sound]", "-c:a:0", sound.encoder.name()]);
-            add(&["-b:a:0", &sound.encoder.bit_rate(speakers(sound.layout)).to_string(), "-disposition:a:0", "default"]);
+            add(&[
+                "-b:a:0",
+                &sound.encoder.bit_rate(speakers(sound.layout)).to_string(),
+                "-disposition:a:0",
+                "default",
+            ]);
             sounds = 1;
         }
         match &self.source {
@@ -267,7 +275,8 @@ impl Mux {
                     command.args(["-ss", &format!("{:.6}", source.skip_s)]);
                 }
                 command.arg("-i").arg(ffmpeg::file(&source.path));
-                let kept = source.kept.iter().enumerate().filter(|(index, _)| keeps(*index)).map(|(_, kept)| &kept.what);
+                let kept =
+                    source.kept.iter().enumerate().filter(|(index, _)| keeps(*index)).map(|(_, kept)| &kept.what);
                 add_source(&mut add, self.container, source, kept, input, sounds);
             }
         }
@@ -354,9 +363,8 @@ impl NewSound {
         let Some((from_s, to_s, around)) = &self.part else { return format!("{sound},{end}") };
         let fade_out = (to_s - FADE_S).max(*from_s);
         let mixed = format!("aresample={MIXED_RATE_HZ}");
-        let part = format!(
-            "{sound},{mixed},afade=t=in:st={from_s:.6}:d={FADE_S},afade=t=out:st={fade_out:.6}:d={FADE_S}"
-        );
+        let part =
+            format!("{sound},{mixed},afade=t=in:st={from_s:.6}:d={FADE_S},afade=t=out:st={fade_out:.6}:d={FADE_S}");
         match around {
             None => format!("{part},{end}"),
             Some(around) => format!(
@@ -374,11 +382,12 @@ impl Placed {
         let mut mix = String::new();
         // ffmpeg mixes no speakers whose places it does not know; up to 8 it takes the usual ones.
         if self.layout.is_none() && self.channels > 8 && layout == "stereo" {
-            let side = |first: u32| (first..self.channels).step_by(2).map(|c| format!("c{c}")).collect::<Vec<_>>().join("+");
+            let side =
+                |first: u32| (first..self.channels).step_by(2).map(|c| format!("c{c}")).collect::<Vec<_>>().join("+");
             mix = format!("pan=stereo|FL<{}|FR<{},", side(0), side(1));
         }
         format!(
-            "[{input}:{}]{mix}asetpts=PTS{:+.6}/TB,aresample=async=1:first_pts=0,aformat=channel_layouts={layout}",
+            "[{input}:{}]{mix}asetpts=PTS{:+.6}/TB,aresample=async=1:first_pts=0:min_hard_comp=0.02,aformat=channel_layouts={layout}",
             self.stream, self.start_s
         )
     }

@@ -244,7 +244,8 @@ fn choose(ffmpeg: &Ffmpeg, container: Container, out: &Path, spec: &VideoSpec, t
         true => format!("pictures that .{ending} files hold, from {codec}"),
         false => format!("to encode {width}x{height} with {codec}"),
     };
-    let (subject, would) = (if is_held { out.display().to_string() } else { "ffmpeg".to_string() }, remedies.join(" or "));
+    let (subject, would) =
+        (if is_held { out.display().to_string() } else { "ffmpeg".to_string() }, remedies.join(" or "));
     let list = if is_held { "" } else { "`ffmpeg -encoders` lists what --codec can name" };
     let works = if would.is_empty() { String::new() } else { format!("{would} would work") };
     let remedy: Vec<&str> = [works.as_str(), list].into_iter().filter(|text| !text.is_empty()).collect();
@@ -326,7 +327,11 @@ impl VideoWriter {
 
 impl FrameSink for VideoWriter {
     fn write(&mut self, frame: &Frame) -> Result<()> {
-        frames::check_size(&format!("{}, frame {}", self.out.display(), self.frames), self.trial.encoding.spec.size, frame)?;
+        frames::check_size(
+            &format!("{}, frame {}", self.out.display(), self.frames),
+            self.trial.encoding.spec.size,
+            frame,
+        )?;
         let written = match &mut self.pipe {
             Some(pipe) => pipe.write_all(&frame.rgb),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
@@ -356,14 +361,7 @@ impl FrameSink for VideoWriter {
 
 /// Puts videos of one [`VideoSpec`] one after another, `frames` in all, with `tracks`, into `out`; no picture is encoded again.
 /// What of the source goes in where ffmpeg takes it.
-pub fn join(
-    ffmpeg: &Ffmpeg,
-    pieces: &[PathBuf],
-    tracks: Tracks<'_>,
-    fps: Fps,
-    frames: u64,
-    out: &Path,
-) -> Result<()> {
+pub fn join(ffmpeg: &Ffmpeg, pieces: &[PathBuf], tracks: Tracks<'_>, fps: Fps, frames: u64, out: &Path) -> Result<()> {
     let mux = Mux::new(ffmpeg, Container::of(out)?, tracks)?;
     let mut list = Vec::new();
     for piece in pieces {

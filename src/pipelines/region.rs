@@ -54,6 +54,14 @@ impl Regions {
         Ok(Self { landmarks: landmarks.clone(), rule, side, rescaled })
     }
 
+    /// Longer side of the crop, in the picture's pixels.
+    pub fn side(&self) -> f64 {
+        match self.rule {
+            Rule::Fixed(region) => region.width.max(region.height),
+            Rule::Follow { size } => size,
+        }
+    }
+
     /// The crop of source frame `frame`, in its pixels.
     pub fn at(&self, frame: usize) -> Region {
         match self.rule {
