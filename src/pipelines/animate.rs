@@ -146,22 +146,22 @@ impl<'a> Animate<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, cancel) = (survey.frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
         let beats = {
             let model = weights.beats(&gpu, storage)?;
-            Embeddings::collect("beats", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 beats_embeddings(&gpu, &model, &samples, frames, parity, emit)
             })?
         };
         let heard_by_keyframes = {
             let model = weights.wavlm(&gpu, storage)?;
-            Embeddings::collect("wavlm", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 keyframe_embeddings(&gpu, &model, beats.values(), &samples, frames, parity, emit)
             })?
         };
         let heard_between = {
             let model = weights.wav2vec2(&gpu, storage)?;
-            Embeddings::collect("wav2vec2", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 interpolation_embeddings(&gpu, &model, beats.values(), &samples, frames, parity, emit)
             })?
         };

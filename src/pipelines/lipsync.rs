@@ -195,16 +195,16 @@ impl<'a> LipSync<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
         let hubert = {
             let model = weights.hubert(&gpu, storage)?;
-            Embeddings::collect("hubert", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 hubert_embeddings(&gpu, &model, &samples, inside, parity, emit)
             })?
         };
         let wavlm = {
             let model = weights.wavlm(&gpu, storage)?;
-            Embeddings::collect("wavlm", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 wavlm_embeddings(&gpu, &model, &samples, inside, parity, emit)
             })?
         };

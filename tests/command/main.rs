@@ -715,7 +715,7 @@ mod with_ffmpeg {
 
     #[test]
     fn a_video_becomes_a_video_of_its_rate_and_size() {
-        if !gpu() || !scene::ffmpeg() {
+        if !gpu() || !ffmpeg() {
             return;
         }
         let scene = Scene::new(12, 0.4);
@@ -739,7 +739,7 @@ mod with_ffmpeg {
 
     #[test]
     fn a_video_without_frames_is_named() {
-        if !gpu() || !scene::ffmpeg() {
+        if !gpu() || !ffmpeg() {
             return;
         }
         let scene = Scene::new(4, 0.16);
