@@ -308,7 +308,7 @@ impl JobOptions {
         (lines, mut fields): (&[(&str, String)], serde_json::Value),
     ) -> Result<()> {
         let estimate = weights.estimate(gpu, demand)?;
-        let rate = super::bench::measured_rate(gpu)?;
+        let rate = viseme::ops::rate(gpu)?.flops;
         let seconds = estimate.flops / rate;
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
         if self.output() == Output::Json {

@@ -80,7 +80,7 @@ pub struct Expanded {
     pub wgsl: String,
     /// Name and access of each tensor binding, in order.
     pub bindings: Vec<(String, Access)>,
-    /// Name and WGSL type of each parameter, without the trailing operation number.
+    /// Name and WGSL type of each parameter, without the two that every kernel ends with.
     pub params: Vec<(String, String)>,
     /// Whether an f16 store may report an overflow, through one more storage binding.
     pub reports_overflow: bool,
@@ -129,6 +129,15 @@ pub fn expand(
     }
     Ok(Expanded { wgsl: out.wgsl, bindings: out.bindings, params: out.params, reports_overflow })
 }
+
+/// A workgroup's place in an operation whose workgroups are folded over x and y, and which may be cut into several dispatches.
+const GROUP_INDEX: &str = "fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
+    return params.first_group + id.x + id.y * count.x;
+}
+";
+
+/// Parameters behind a kernel's own: the number of the operation, and the dispatch's first workgroup.
+pub(super) const COMMON_PARAMS: usize = 2;
 
 /// Largest finite f16; the comparison is false for NaN as well.
 const OVERFLOW: &str = "fn check_range(v: vec4<f32>) {
@@ -280,11 +289,12 @@ impl Expansion<'_> {
             let _ = writeln!(self.wgsl, "    {}: {},", name.trim(), kind.trim());
             self.params.push((name.trim().to_string(), kind.trim().to_string()));
         }
-        self.wgsl.push_str("    operation: u32,\n}\n");
+        self.wgsl.push_str("    operation: u32,\n    first_group: u32,\n}\n");
         match self.parameters {
             Parameters::Immediate => self.wgsl.push_str("var<immediate> params: Params;\n"),
             Parameters::Uniform => self.wgsl.push_str("@group(1) @binding(0) var<uniform> params: Params;\n"),
         }
+        self.wgsl.push_str(GROUP_INDEX);
         Ok(())
     }
 
@@ -362,7 +372,7 @@ pub(super) struct Pipeline {
     pub raw: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
     pub reports_overflow: bool,
-    /// Bytes of the parameters, the operation number included.
+    /// Bytes of the parameters, with [`COMMON_PARAMS`].
     pub params_size: u32,
 }
 
@@ -546,7 +556,7 @@ impl Pipelines {
         }
         let layout = device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-        let params_size = 4 * (expanded.params.len() as u32 + 1);
+        let params_size = 4 * (expanded.params.len() + COMMON_PARAMS) as u32;
         let groups = [Some(&layout), Some(&self.uniform_layout)];
         let (groups, immediate_size) = match self.parameters {
             Parameters::Immediate => (&groups[..1], params_size),

@@ -16,5 +16,6 @@ mod two_stage;
 pub mod weights;
 
 pub use frames::Frames;
-pub use job::{Cancel, Phase, Progress};
+pub use crate::gpu::Cancel;
+pub use job::{Phase, Progress};
 pub use sampling::{Approximation, Sampling};
