@@ -47,6 +47,11 @@ pub struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// What it computes.
+    pub fn run(&self) -> Result<Tensor> {
+        (self.run)()
+    }
+
     /// Median of `runs`, after one that compiles.
     pub fn measure(&self, runs: usize) -> Result<Row> {
         let (gpu, recorded) = (&self.gpu, self.case.recorded);

@@ -1,5 +1,6 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
+use super::peaks::Peaks;
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
 use clap::{Args, ValueEnum};
@@ -237,12 +238,18 @@ impl JobOptions {
         }
     }
 
-    /// Ctrl-C ends a run between two steps from now on.
+    /// From now on Ctrl-C ends a run once the device is done with what it has, and a second one ends the process at once: what is
+    /// finished in the work folder is whole either way, since its files get their names when they are.
     pub fn cancel(&self) -> Cancel {
         let cancel = Cancel::default();
         let handler = cancel.clone();
         // A second handler is refused, which leaves the first in place: nothing to do about it.
-        let _ = ctrlc::set_handler(move || handler.cancel());
+        let _ = ctrlc::set_handler(move || {
+            if handler.is_cancelled() {
+                exit_at_once();
+            }
+            handler.cancel();
+        });
         cancel
     }
 
@@ -289,10 +296,15 @@ impl JobOptions {
 
     /// The last line of a run.
     pub fn report(&self, gpu: &Gpu, made: Made) -> Result<()> {
+        let peaks = Peaks::of(gpu);
         match self.output() {
-            Output::Json => say(serde_json::json!({"event": "done", "out": self.out, "frames": made.frames,
-                "demo_weights": made.is_demo, "gpu_peak_bytes": gpu.memory().peak})),
-            Output::Text => say(format_args!("{} ({} frames)", self.out.display(), made.frames)),
+            Output::Json => {
+                let mut line = serde_json::json!({"event": "done", "out": self.out, "frames": made.frames,
+                    "demo_weights": made.is_demo});
+                peaks.add_to(&mut line);
+                say(line)
+            }
+            Output::Text => say(format_args!("{} ({} frames, {peaks})", self.out.display(), made.frames)),
             Output::Quiet => Ok(()),
         }
     }
@@ -361,6 +373,15 @@ impl JobOptions {
         }
         Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, spec, Some(&self.audio))?))
     }
+}
+
+/// Ends the process with the code of an interrupted run, without waiting for the device or any thread.
+fn exit_at_once() -> ! {
+    const INTERRUPTED: i32 = 130;
+    #[cfg(unix)]
+    signal_hook::low_level::exit(INTERRUPTED);
+    #[cfg(not(unix))]
+    std::process::exit(INTERRUPTED)
 }
 
 fn duration(seconds: f64) -> String {

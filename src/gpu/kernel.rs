@@ -8,8 +8,9 @@ use crate::{Problem, Result};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How the elements of a tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -382,6 +383,32 @@ pub type Inspector = Box<dyn Fn(&Kernel, &Variant) + Send>;
 /// Changes the WGSL of a variant before it is compiled.
 pub type Editor = Box<dyn Fn(&Kernel, String) -> String + Send>;
 
+/// How long operations have waited for their kernels to be compiled.
+#[derive(Clone)]
+pub struct Compilation(Weak<Mutex<Waits>>);
+
+#[derive(Default)]
+struct Waits {
+    /// Of those that are over.
+    spent: Duration,
+    /// When those that go on began.
+    going_on: Vec<Instant>,
+}
+
+impl Compilation {
+    /// Whether the device is still in use.
+    pub fn is_going_on(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// All waits together, those that are not over included.
+    pub fn spent(&self) -> Duration {
+        let Some(waits) = self.0.upgrade() else { return Duration::ZERO };
+        let waits = lock(&waits);
+        waits.spent + waits.going_on.iter().map(Instant::elapsed).sum::<Duration>()
+    }
+}
+
 /// Pipelines by variant, each made once, by whoever needs it first or ahead of that by [`Pipelines::prepare`].
 pub(super) struct Pipelines {
     device: wgpu::Device,
@@ -393,6 +420,7 @@ pub(super) struct Pipelines {
     pub cache: OnceLock<Cache>,
     pub inspector: Mutex<Option<Inspector>>,
     pub editor: Mutex<Option<Editor>>,
+    waits: Arc<Mutex<Waits>>,
 }
 
 /// Locked while its pipeline is made, so that nobody makes it twice.
@@ -413,7 +441,12 @@ impl Pipelines {
             cache: OnceLock::new(),
             inspector: Mutex::default(),
             editor: Mutex::default(),
+            waits: Arc::default(),
         }
+    }
+
+    pub fn compilation(&self) -> Compilation {
+        Compilation(Arc::downgrade(&self.waits))
     }
 
     pub fn get(&self, kernel: &Kernel, variant: Variant) -> Result<Arc<Pipeline>> {
@@ -428,7 +461,19 @@ impl Pipelines {
             }
             lock(&self.used).push(variant.clone());
         }
-        self.fill(&slot, kernel, &variant)
+        let made = slot.pipeline.try_lock().ok().and_then(|made| made.clone());
+        if let Some(pipeline) = made {
+            return Ok(pipeline);
+        }
+        let start = Instant::now();
+        lock(&self.waits).going_on.push(start);
+        let pipeline = self.fill(&slot, kernel, &variant);
+        let mut waits = lock(&self.waits);
+        waits.spent += start.elapsed();
+        if let Some(at) = waits.going_on.iter().position(|began| *began == start) {
+            waits.going_on.swap_remove(at);
+        }
+        pipeline
     }
 
     fn fill(&self, slot: &Slot, kernel: &Kernel, variant: &Variant) -> Result<Arc<Pipeline>> {

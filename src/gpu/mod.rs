@@ -9,7 +9,7 @@ mod recorder;
 mod staging;
 
 pub use adapter::{Capabilities, Matrices, parse_size};
-pub use kernel::{Access, Editor, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
+pub use kernel::{Access, Compilation, Editor, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
 pub use memory::{Buffer, Memory};
 pub use recorder::{Counted, Counter, LONGEST_S, Profile, ProfileRow, Rate, Work};
 
@@ -21,7 +21,7 @@ use recorder::{Bound, Dispatch, Recorder};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A handle to one device with its memory, its kernels and the open recording. Cheap to clone, `Send + Sync`.
@@ -70,6 +70,7 @@ struct Inner {
     is_rated: AtomicBool,
     /// Whether work is told to a counter and not done.
     is_counting: AtomicBool,
+    least_parts: AtomicUsize,
     faults: Arc<Mutex<Faults>>,
     /// NaN in every element type; copied over each new allocation once tests ask for it.
     poison: std::sync::OnceLock<Buffer>,
@@ -194,6 +195,7 @@ impl Gpu {
             recorder: Mutex::new(recorder),
             is_rated: AtomicBool::new(false),
             is_counting: AtomicBool::new(false),
+            least_parts: AtomicUsize::new(1),
             faults,
             poison: std::sync::OnceLock::new(),
             settings: RwLock::default(),
@@ -221,6 +223,11 @@ impl Gpu {
             let threads = self.inner.pipelines.prepare(kernels, &listed);
             *prepared = Some(Prepared { job, listed, threads });
         }
+    }
+
+    /// How long operations have waited for kernels; it outlives the device without keeping it.
+    pub fn compilation(&self) -> Compilation {
+        self.inner.pipelines.compilation()
     }
 
     /// What a run on this adapter and driver kept as `name` in the folder of [`Gpu::keep_kernels`].
@@ -288,6 +295,11 @@ impl Gpu {
         self.recorder().rate
     }
 
+    /// Whether it was measured or decided, or is being measured.
+    pub fn is_rated(&self) -> bool {
+        self.inner.is_rated.load(Ordering::Relaxed)
+    }
+
     /// Decides it, and with it how much a dispatch and a submission may hold.
     pub fn set_rate(&self, rate: Rate) {
         self.inner.is_rated.store(true, Ordering::Relaxed);
@@ -309,6 +321,16 @@ impl Gpu {
                 Err(error)
             }
         }
+    }
+
+    /// For tests: from now on operations are cut into `parts` dispatches, or into as many as they have workgroups, whatever they take.
+    pub fn cut_into(&self, parts: usize) {
+        self.inner.least_parts.store(parts, Ordering::Relaxed);
+    }
+
+    /// The least number of dispatches for an operation with workgroups enough.
+    pub fn least_parts(&self) -> usize {
+        self.inner.least_parts.load(Ordering::Relaxed)
     }
 
     /// For tests and estimates: from now on nothing is computed, and what reads back is zeros; `counter` sees each dispatch, copy
@@ -449,6 +471,11 @@ impl Gpu {
         if run.params.len() as u32 + common != pipeline.params_size {
             let expected = format!("{} bytes of parameters", pipeline.params_size - common);
             return Err(Problem::new(name, expected, format!("{}", run.params.len())).gpu());
+        }
+        let buffers = run.bindings.len() + usize::from(pipeline.reports_overflow);
+        let most = self.inner.capabilities.storage_buffers as usize;
+        if buffers > most {
+            return Err(Problem::new(name, format!("at most {most} storage buffers"), buffers.to_string()).gpu());
         }
         let bound: Vec<Bound<'_>> = run
             .bindings

@@ -104,7 +104,7 @@ pub type Counter = Box<dyn FnMut(Counted) + Send>;
 /// Dispatches of one submission.
 const MOST_DISPATCHES: usize = 512;
 /// Submissions that may be under way before recording waits for the oldest.
-const IN_FLIGHT: usize = 3;
+const IN_FLIGHT: usize = 2;
 /// Uploads that may wait for the next submission: beyond, they start at once, beside what the host reads next.
 const UPLOADS_AT_ONCE: u64 = 16 << 20;
 /// Timestamp pairs of one profiled submission (two queries each; 4096 is WebGPU's limit).

@@ -17,13 +17,14 @@ const GROUP: u64 = 16;
 /// Buffers that uploads go through, in the order of the recording.
 pub(super) struct Uploads {
     device: wgpu::Device,
-    /// Mapped and empty: where the device puts those that it has read.
-    free: Arc<Mutex<Vec<wgpu::Buffer>>>,
+    chunks: Vec<wgpu::Buffer>,
+    /// Numbers of those that are mapped and empty: where the device puts those that it has read. Not the buffers themselves, which
+    /// a device that is never asked again would keep.
+    free: Arc<Mutex<Vec<usize>>>,
     /// Mapped and filled up to so many bytes.
-    open: Option<(wgpu::Buffer, u64)>,
+    open: Option<(usize, u64)>,
     /// Mapped and full, to be handed over with the next submission.
-    full: Vec<wgpu::Buffer>,
-    made: usize,
+    full: Vec<usize>,
 }
 
 /// Bytes that wait in a buffer to be copied on the device.
@@ -38,16 +39,17 @@ pub(super) struct Waiting {
 
 impl Uploads {
     pub fn new(device: &wgpu::Device) -> Self {
-        Self { device: device.clone(), free: Arc::default(), open: None, full: Vec::new(), made: 0 }
+        Self { device: device.clone(), chunks: Vec::new(), free: Arc::default(), open: None, full: Vec::new() }
     }
 
-    /// As many of the first of `bytes` as fit one buffer, padded with zeros to a group of sixteen; None where all buffers are on their way.
+    /// As many of the first of `bytes` as fit one buffer, padded with zeros to a group of sixteen; None where all buffers are on
+    /// their way.
     pub fn fill(&mut self, bytes: &[u8]) -> Result<Option<Waiting>> {
         if self.open.is_none() {
-            self.open = self.next_chunk()?.map(|buffer| (buffer, 0));
+            self.open = self.next_chunk()?.map(|chunk| (chunk, 0));
         }
-        let Some((buffer, used)) = &mut self.open else { return Ok(None) };
-        let offset = *used;
+        let Some((chunk, used)) = &mut self.open else { return Ok(None) };
+        let (buffer, offset) = (&self.chunks[*chunk], *used);
         let len = bytes.len().min((CHUNK - offset) as usize);
         let padded = (len as u64).next_multiple_of(GROUP);
         let mut view = buffer.get_mapped_range_mut(offset..offset + padded).map_err(|error| failed(&error))?;
@@ -57,22 +59,21 @@ impl Uploads {
         let waiting = Waiting { buffer: buffer.clone(), offset, len, padded };
         *used = offset + padded;
         if *used >= CHUNK {
-            self.full.extend(self.open.take().map(|(buffer, _)| buffer));
+            self.full.extend(self.open.take().map(|(chunk, _)| chunk));
         }
         Ok(Some(waiting))
     }
 
-    fn next_chunk(&mut self) -> Result<Option<wgpu::Buffer>> {
-        if let Some(buffer) = lock(&self.free).pop() {
-            return Ok(Some(buffer));
+    fn next_chunk(&mut self) -> Result<Option<usize>> {
+        if let Some(chunk) = lock(&self.free).pop() {
+            return Ok(Some(chunk));
         }
-        if self.made == MOST_CHUNKS {
+        if self.chunks.len() == MOST_CHUNKS {
             return Ok(None);
         }
         let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
-        let buffer = create(&self.device, "uploads", CHUNK, usage, true)?;
-        self.made += 1;
-        Ok(Some(buffer))
+        self.chunks.push(create(&self.device, "uploads", CHUNK, usage, true)?);
+        Ok(Some(self.chunks.len() - 1))
     }
 
     /// Bytes that wait for the next submission, whole buffers of them.
@@ -82,27 +83,27 @@ impl Uploads {
 
     /// Ends the filling of what the next submission copies from; [`Uploads::hand_over`] follows it.
     pub fn close(&mut self) {
-        if self.open.as_ref().is_some_and(|(_, used)| *used > 0) {
-            self.full.extend(self.open.take().map(|(buffer, _)| buffer));
+        if self.open.is_some_and(|(_, used)| used > 0) {
+            self.full.extend(self.open.take().map(|(chunk, _)| chunk));
         }
-        self.full.iter().for_each(wgpu::Buffer::unmap);
+        self.full.iter().for_each(|&chunk| self.chunks[chunk].unmap());
     }
 
     /// Has what was submitted come back once the device has read it.
     pub fn hand_over(&mut self) {
-        for buffer in self.full.drain(..) {
-            let (free, back) = (self.free.clone(), buffer.clone());
-            buffer.map_async(wgpu::MapMode::Write, .., move |mapped| {
+        for chunk in self.full.drain(..) {
+            let free = self.free.clone();
+            self.chunks[chunk].map_async(wgpu::MapMode::Write, .., move |mapped| {
                 // Not on a lost device, which every later call reports.
                 if mapped.is_ok() {
-                    lock(&free).push(back);
+                    lock(&free).push(chunk);
                 }
             });
         }
     }
 
     pub fn bytes(&self) -> u64 {
-        self.made as u64 * CHUNK
+        self.chunks.len() as u64 * CHUNK
     }
 }
 

@@ -35,6 +35,19 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
+impl Epilogue<'_> {
+    /// The most storage buffers that a dispatch with it binds: x, weight, its scale, sums to go on from, its own operands, the output,
+    /// and where that is f16 the place for an overflow.
+    fn bindings(&self, weight: &PackedWeight, elem: Elem) -> usize {
+        let optional = [&weight.scale.as_ref(), &self.bias, &self.add, &self.residual];
+        4 + optional.iter().filter(|operand| operand.is_some()).count() + usize::from(elem == Elem::F16)
+    }
+}
+
+fn storage_buffers(x: &Tensor) -> usize {
+    x.gpu().capabilities().storage_buffers as usize
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Activation {
     #[default]
@@ -149,6 +162,9 @@ pub(super) fn gemm(
     let wrong = |what: &str, expected: String, found: &Tensor| {
         Problem::new(format!("{site}: {what}"), expected, format!("{:?}", found.shape())).shape()
     };
+    if geometry.stride == 0 {
+        return Err(wrong("stride", "1 or more".to_string(), x));
+    }
     if channels != shape.group_channels * shape.groups {
         return Err(wrong("input", format!("{} channels", shape.group_channels * shape.groups), x));
     }
@@ -172,6 +188,10 @@ pub(super) fn gemm(
     let add_rows = epilogue.add.map_or(1, |add| add.len() / shape.columns);
     if let Some(add) = epilogue.add.filter(|a| a.last_dim() != shape.columns || add_rows == 0 || rows % add_rows != 0) {
         return Err(wrong("add", format!("rows of {} that divide {rows}", shape.columns), add));
+    }
+    if let Some(residual) = epilogue.residual.filter(|_| epilogue.bindings(weight, elem) > storage_buffers(x)) {
+        let sum = gemm(x, weight, geometry, Epilogue { residual: None, ..epilogue }, Elem::F32)?;
+        return sum.plus_as(&residual.reshape(sum.shape())?, elem);
     }
     let limit = x.gpu().capabilities().max_binding_bytes as usize;
     let line = x.shape()[2] * channels.max(shape.columns) * 4;

@@ -30,6 +30,7 @@ mod winograd;
 pub use attention::{Attend, Bias, Rows};
 pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
+pub use composite::MOST_FEATHER;
 pub use cooperative::matrices;
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry};
