@@ -47,9 +47,16 @@ pub struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// What it computes.
+    pub fn run(&self) -> Result<Tensor> {
+        (self.run)()
+    }
+
     /// Median of `runs`, after one that compiles.
     pub fn measure(&self, runs: usize) -> Result<Row> {
         let (gpu, recorded) = (&self.gpu, self.case.recorded);
+        // Not among the case's own work, which it would be if a large operation asked for it first.
+        crate::ops::rate(gpu)?;
         gpu.reset_peak();
         let before = gpu.work();
         (self.run)()?;

@@ -1,5 +1,6 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
+use super::peaks::Peaks;
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
 use clap::{Args, ValueEnum};
@@ -285,12 +286,18 @@ impl JobOptions {
         spec
     }
 
-    /// Ctrl-C ends a run between two steps from now on.
+    /// From now on Ctrl-C ends a run once the device is done with what it has, and a second one ends the process at once: what is
+    /// finished in the work folder is whole either way, since its files get their names when they are.
     pub fn cancel(&self) -> Cancel {
         let cancel = Cancel::default();
         let handler = cancel.clone();
         // A second handler is refused, which leaves the first in place: nothing to do about it.
-        let _ = ctrlc::set_handler(move || handler.cancel());
+        let _ = ctrlc::set_handler(move || {
+            if handler.is_cancelled() {
+                exit_at_once();
+            }
+            handler.cancel();
+        });
         cancel
     }
 
@@ -337,17 +344,19 @@ impl JobOptions {
 
     /// The last line of a run.
     pub fn report(&self, gpu: &Gpu, made: Made) -> Result<()> {
+        let peaks = Peaks::of(gpu);
         match self.output() {
             Output::Json => {
-                let mut done = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
-                    "demo_weights": made.is_demo, "gpu_peak_bytes": gpu.memory().peak});
+                let mut line = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
+                    "demo_weights": made.is_demo});
                 if self.out.to_str().is_none() {
                     // JSON has no such names.
-                    done["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
+                    line["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
                 }
-                say(done)
+                peaks.add_to(&mut line);
+                say(line)
             }
-            Output::Text => say(format_args!("{} ({} frames)", self.out.display(), made.frames)),
+            Output::Text => say(format_args!("{} ({} frames, {peaks})", self.out.display(), made.frames)),
             Output::Quiet => Ok(()),
         }
     }
@@ -366,7 +375,7 @@ impl JobOptions {
             return Ok(());
         }
         let estimate = weights.estimate(gpu, demand)?;
-        let rate = super::bench::measured_rate(gpu)?;
+        let rate = viseme::ops::rate(gpu)?.flops;
         let seconds = estimate.flops / rate;
         let is_software = gpu.capabilities().kind == "software";
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
@@ -442,6 +451,15 @@ impl JobOptions {
         let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
         Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, &self.spec(target), target.tracks())?))
     }
+}
+
+/// Ends the process with the code of an interrupted run, without waiting for the device or any thread.
+fn exit_at_once() -> ! {
+    const INTERRUPTED: i32 = 130;
+    #[cfg(unix)]
+    signal_hook::low_level::exit(INTERRUPTED);
+    #[cfg(not(unix))]
+    std::process::exit(INTERRUPTED)
 }
 
 fn duration(seconds: f64) -> String {

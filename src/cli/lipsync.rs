@@ -9,6 +9,7 @@ use viseme::gpu::Gpu;
 use viseme::media::probe::VideoInfo;
 use viseme::media::writer::{Sound, SoundPart};
 use viseme::media::{Audio, Fps, FrameTimes};
+use viseme::ops::MOST_FEATHER;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
@@ -189,8 +190,9 @@ impl Options {
         if self.nose_index >= POINTS {
             return Err(Problem::new("--nose-index", "0 to 67", self.nose_index.to_string()).usage());
         }
-        if let Some(feather) = self.feather.filter(|feather| !(0.0..=1e4).contains(feather)) {
-            return Err(Problem::new("--feather", "0 to 10000 pixels", feather.to_string()).usage());
+        if let Some(feather) = self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
+            let expected = format!("0 to {MOST_FEATHER} pixels");
+            return Err(Problem::new("--feather", expected, feather.to_string()).usage());
         }
         self.folder_fps()?;
         Ok(Job {

@@ -6,7 +6,7 @@
 use super::audio::{beats_embeddings, interpolation_embeddings, keyframe_embeddings};
 use super::emotion::Emotion;
 use super::frames::Frames;
-use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
@@ -15,7 +15,7 @@ use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System,
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
-use crate::gpu::Gpu;
+use crate::gpu::{Cancel, Gpu};
 use crate::media::{Audio, Fps, Frame, FrameTimes};
 use crate::models::vae::Encoder;
 use crate::ops::{Depth, Filter, KERNELS, Region, Rgb};
@@ -104,6 +104,7 @@ impl<'a> Animate<'a> {
     }
 
     pub fn cancel_with(mut self, cancel: &Cancel) -> Self {
+        self.gpu = self.gpu.cancelled_by(cancel);
         self.reporter.cancel = cancel.clone();
         self
     }

@@ -3,12 +3,10 @@
 use super::audio::Emit;
 use super::floats::FloatFile;
 use super::resume::WorkFolder;
-use crate::gpu::Gpu;
+use crate::Result;
+use crate::gpu::{Cancel, Gpu};
 use crate::media::Audio;
 use crate::tensor::Tensor;
-use crate::{Error, Result};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,20 +27,6 @@ pub struct Progress {
     pub total: f64,
     /// Step of the loop under way and how many it has; zeros elsewhere.
     pub step: [usize; 2],
-}
-
-/// Stops a run between two steps, from any thread.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
-    }
 }
 
 pub(super) type Observer<'a> = Box<dyn FnMut(Progress) + 'a>;

@@ -6,7 +6,7 @@
 
 use super::audio::{hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
-use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::region::{Filmed, Regions};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
@@ -19,7 +19,7 @@ use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
 use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
-use crate::gpu::Gpu;
+use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
 use crate::models::vae::Encoder;
@@ -136,6 +136,7 @@ impl<'a> LipSync<'a> {
     }
 
     pub fn cancel_with(mut self, cancel: &Cancel) -> Self {
+        self.gpu = self.gpu.cancelled_by(cancel);
         self.reporter.cancel = cancel.clone();
         self
     }

@@ -73,6 +73,7 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--mask", "nose")]), 2, &["nose", "box"]);
     refused(&mut common(&[("--nose-index", "68")]), 2, &["--nose-index", "68"]);
     refused(&mut common(&[("--feather", "-1")]), 2, &["--feather", "-1"]);
+    refused(&mut common(&[("--feather", "5000")]), 2, &["--feather", "0 to 4096", "5000"]);
     refused(&mut common(&[("--fps", "0")]), 2, &["--fps", "0"]);
     refused(&mut common(&[("--length", "long")]), 2, &["--length", "long", "shortest"]);
     refused(&mut common(&[("--vram", "lots")]), 2, &["--vram", "lots", "4G"]);
@@ -580,7 +581,7 @@ fn golden_files_that_are_none_are_named() {
 
 #[cfg(unix)]
 mod cut_off {
-    use super::scene::{Scene, ended_well, gpu, refused, run};
+    use super::scene::{Scene, ended_well, ffmpeg, gpu, refused, run};
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
@@ -623,6 +624,48 @@ mod cut_off {
         // Nothing is finished in there, so another job may have it.
         ended_well(&mut scene.lipsync(&[]));
         scene.holds(&["out"]);
+    }
+
+    /// A run that cannot be asked to end, since it waits for a program that says nothing, ends at the second Ctrl-C, and what an
+    /// earlier one finished is still there.
+    #[test]
+    fn a_second_ctrl_c_ends_the_process_at_once() {
+        use std::os::unix::fs::PermissionsExt;
+        if !gpu() || !ffmpeg() {
+            return;
+        }
+        let scene = Scene::new(66, 13.2);
+        // What only ffmpeg reads.
+        let mut convert = Command::new("ffmpeg");
+        convert.args(["-v", "error", "-i", "speech.wav", "speech.flac"]).current_dir(scene.path(""));
+        assert!(convert.status().expect("ffmpeg").success());
+        let command = || scene.lipsync(&[("--fps", "5"), ("--audio", "speech.flac"), ("--ffmpeg", "")]);
+        let mut child = command().stderr(Stdio::null()).spawn().expect("viseme");
+        wait_until(&mut child, || scene.path("out.viseme/window0.latents").exists());
+        signal(&child, "-INT");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        let kept = || {
+            let mut files: Vec<_> = std::fs::read_dir(scene.path("out.viseme")).expect("a folder").flatten().collect();
+            files.sort_by_key(std::fs::DirEntry::path);
+            files.iter().map(|file| (file.path(), std::fs::read(file.path()).expect("a file"))).collect::<Vec<_>>()
+        };
+        let before = kept();
+
+        let silent = scene.path("silent-ffmpeg");
+        std::fs::write(&silent, "#!/bin/sh\ntouch started\nexec sleep 60\n").expect("a script");
+        std::fs::set_permissions(&silent, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let mut hung = scene.lipsync(&[("--fps", "5"), ("--audio", "speech.flac"), ("--ffmpeg", "./silent-ffmpeg")]);
+        let mut child = hung.stderr(Stdio::null()).spawn().expect("viseme");
+        wait_until(&mut child, || scene.path("started").exists());
+        signal(&child, "-INT");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().expect("a child").is_none(), "it waits for the program");
+        signal(&child, "-INT");
+        let told = Instant::now();
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+        assert!(kept() == before, "the work folder is not what it was");
+        ended_well(&mut command());
     }
 
     #[test]
