@@ -45,11 +45,11 @@ impl Frame {
     }
 }
 
-/// Frames per second as a fraction: 30000/1001 has no exact decimal.
+/// Frames per second as a fraction: 30000/1001 has no exact decimal. Neither number is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fps {
-    pub num: u32,
-    pub den: u32,
+    pub(super) num: u32,
+    pub(super) den: u32,
 }
 
 impl Fps {
@@ -85,6 +85,14 @@ impl Fps {
             return Err(Problem::new("frame rate", "0.001 to 1000 frames per second", format!("{num}/{den}")).input());
         }
         Ok(Self { num, den })
+    }
+
+    pub const fn num(self) -> u32 {
+        self.num
+    }
+
+    pub const fn den(self) -> u32 {
+        self.den
     }
 
     pub fn as_f64(self) -> f64 {

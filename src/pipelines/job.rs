@@ -22,11 +22,19 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     pub phase: Phase,
-    /// Units of work done and in all, about equally long each; over the whole job.
+    /// Units of work done and in all, about equally long each; over the whole job. The total is 0 until it is known, which it
+    /// is once the audio has been heard: see [`Progress::share`].
     pub done: f64,
     pub total: f64,
     /// Step of the loop under way and how many it has; zeros elsewhere.
     pub step: [usize; 2],
+}
+
+impl Progress {
+    /// How much of the job is done, 0 to 1; 0 as long as nobody knows.
+    pub fn share(&self) -> f64 {
+        if self.total > 0.0 { (self.done / self.total).clamp(0.0, 1.0) } else { 0.0 }
+    }
 }
 
 pub(super) type Observer<'a> = Box<dyn FnMut(Progress) + 'a>;
