@@ -165,9 +165,3 @@ impl Options {
         say(format_args!("{start} {gflops:>9.1} {gbytes:>8.2} {peak_mib:>9.1} {}", percent.unwrap_or_default()))
     }
 }
-
-/// FLOP per second of a middling matmul: what estimates of time rest on.
-pub fn measured_rate(gpu: &Gpu) -> Result<f64> {
-    let row = Case::matmul(512, 512, 512).measure(gpu, 3)?;
-    Ok(row.flops / row.seconds)
-}

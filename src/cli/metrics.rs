@@ -1,4 +1,5 @@
 use super::input::{Input, frame_rate};
+use super::peaks::Peaks;
 use super::{DeviceOptions, check_svg, say};
 use clap::Args;
 use std::path::PathBuf;
@@ -103,6 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let track = options.landmarks.as_deref().map(Track::read).transpose()?;
     let measuring = metrics::Options { threshold: options.threshold, max_lag: options.max_lag };
+    let gpu = pictures.as_ref().map(|pictures| pictures.gpu.clone());
     let report = metrics::measure(Inputs { track, audio, pictures, fps }, measuring)?;
 
     if let Some(path) = &options.csv {
@@ -111,12 +113,16 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.plot {
         report.write_svg(path)?;
     }
+    let peaks = gpu.as_ref().map(Peaks::of);
     if options.json {
-        say(report.to_json())?;
-    } else {
-        say(report.to_table().trim_end())?;
+        let mut line = report.to_json();
+        if let Some(peaks) = peaks {
+            peaks.add_to(&mut line);
+        }
+        return say(line);
     }
-    Ok(())
+    say(report.to_table().trim_end())?;
+    peaks.map_or(Ok(()), |peaks| say(peaks))
 }
 
 impl Options {

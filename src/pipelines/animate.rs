@@ -6,21 +6,23 @@
 use super::audio::{beats_embeddings, frames_of, interpolation_embeddings, keyframe_embeddings};
 use super::emotion::Emotion;
 use super::frames::Frames;
-use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
 use super::region::refuse_outside;
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{Parity, Plan, UPSTREAM_CAP_S};
-use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame};
+use super::timeline::{Extend, Timeline};
+use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
-use crate::gpu::Gpu;
-use crate::media::{Audio, Fps, Frame};
+use crate::gpu::{Cancel, Gpu};
+use crate::media::{Audio, Fps, Frame, FrameTimes};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, Region, Rgb8};
+use crate::ops::{Depth, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// How to make the video; the default is what is published, corrected where docs/differences.md says so.
 #[derive(Debug, Clone)]
@@ -80,17 +82,19 @@ pub struct Animate<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl<'a> Animate<'a> {
     /// `portrait` is any picture with one face, best a crop around it.
     pub fn new(gpu: &Gpu, weights: &'a WeightSet, portrait: Frame, audio: Audio) -> Self {
         let (options, reporter) = (Options::default(), Reporter::default());
-        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None }
+        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None, surveyed: OnceCell::new() }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -101,6 +105,7 @@ impl<'a> Animate<'a> {
     }
 
     pub fn cancel_with(mut self, cancel: &Cancel) -> Self {
+        self.gpu = self.gpu.cancelled_by(cancel);
         self.reporter.cancel = cancel.clone();
         self
     }
@@ -113,6 +118,14 @@ impl<'a> Animate<'a> {
 
     /// What will be done, from a first pass over the audio.
     pub fn survey(&self) -> Result<Survey> {
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
+        }
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
         let Options { parity, face, emotion, .. } = &self.options;
         if let Some(region) = *face {
             refuse_outside(region, [self.portrait.width, self.portrait.height])?;
@@ -141,20 +154,22 @@ impl<'a> Animate<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, heard, cancel) = (survey.frames, survey.heard_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
         let beats = {
             let model = weights.beats(&gpu, storage)?;
-            Embeddings::collect("beats", &cancel, |emit| beats_embeddings(&gpu, &model, &samples, heard, parity, emit))?
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
+                beats_embeddings(&gpu, &model, &samples, heard, parity, emit)
+            })?
         };
         let heard_by_keyframes = {
             let model = weights.wavlm(&gpu, storage)?;
-            Embeddings::collect("wavlm", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 keyframe_embeddings(&gpu, &model, beats.values(), &samples, heard, parity, emit)
             })?
         };
         let heard_between = {
             let model = weights.wav2vec2(&gpu, storage)?;
-            Embeddings::collect("wav2vec2", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 interpolation_embeddings(&gpu, &model, beats.values(), &samples, heard, parity, emit)
             })?
         };
@@ -183,6 +198,7 @@ impl<'a> Animate<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceInterpolation, storage)?,
             coding: storage.coding,
+            depth: Depth::Eight,
             seam: match parity {
                 Parity::Corrected => Seam::Average,
                 Parity::Upstream => Seam::AverageWithinChunks,
@@ -198,7 +214,9 @@ impl<'a> Animate<'a> {
         };
         reporter.total = stages.units(0);
         let total = survey.plan.output_frames() as u64;
-        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], Fps::INSIDE, total))
+        let times = FrameTimes::Constant { fps: Fps::INSIDE, count: total };
+        let timeline = Timeline::new(times, Fps::INSIDE, Extend::Hold, frames);
+        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, total))
     }
 }
 
@@ -249,7 +267,7 @@ impl System for Portrait {
         self.emotion.at(frame, self.frames, self.parity)
     }
 
-    fn finish(&mut self, picture: &Rgb8, _: usize, _: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, _: usize, _: u64) -> Result<Frame> {
         to_frame(picture)
     }
 }
@@ -257,9 +275,9 @@ impl System for Portrait {
 /// Scaled latents `[1, side / 8, side / 8, 4]` of the face in `portrait`.
 fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options, side: usize) -> Result<Tensor> {
     let (width, height) = (portrait.width as usize, portrait.height as usize);
-    let picture = Rgb8::upload(gpu, height, width, &portrait.rgb)?;
+    let picture = upload(gpu, portrait)?;
     let crop = match (options.face, options.parity) {
-        (None, Parity::Upstream) => Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(portrait, side))?,
+        (None, Parity::Upstream) => Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(&portrait.clone().at_depth(Depth::Eight), side))?,
         (Some(region), _) => picture.crop(&[region], side)?.to_tensor()?,
         (None, Parity::Corrected) => {
             let size = width.min(height) as f64;
@@ -313,7 +331,7 @@ mod tests {
                 let (c, x, y) = (i % 3, i / 3 % width, i / 3 / width);
                 (x * 37 + y * 91 + c * 53 + x * y % 7 * 11) as u8
             };
-            let frame = Frame { width, height, rgb: (0..width * height * 3).map(level).collect() };
+            let frame = Frame::rgb8(width, height, (0..width * height * 3).map(level).collect());
             let values = squeezed(&frame, side);
             assert_eq!(values.len(), side * side * 3);
             assert!((values[1] - second).abs() < 1e-6, "{}", values[1]);

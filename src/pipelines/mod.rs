@@ -12,9 +12,11 @@ pub mod resume;
 pub mod sampling;
 pub mod segments;
 pub mod stage;
+pub mod timeline;
 mod two_stage;
 pub mod weights;
 
+pub use crate::gpu::Cancel;
 pub use frames::Frames;
-pub use job::{Cancel, Phase, Progress};
+pub use job::{Phase, Progress};
 pub use sampling::{Approximation, Sampling};

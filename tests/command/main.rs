@@ -5,6 +5,9 @@
 mod animate;
 #[path = "../common/device.rs"]
 mod device;
+mod gallery;
+#[path = "../common/numbered.rs"]
+mod numbered;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;
@@ -14,6 +17,8 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use viseme::media::Frame;
+use viseme::media::pixels::Chroma;
+use viseme::ops::Depth;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 const LAYER: &str = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight";
@@ -71,6 +76,7 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--mask", "nose")]), 2, &["nose", "box"]);
     refused(&mut common(&[("--nose-index", "68")]), 2, &["--nose-index", "68"]);
     refused(&mut common(&[("--feather", "-1")]), 2, &["--feather", "-1"]);
+    refused(&mut common(&[("--feather", "5000")]), 2, &["--feather", "0 to 4096", "5000"]);
     refused(&mut common(&[("--fps", "0")]), 2, &["--fps", "0"]);
     refused(&mut common(&[("--length", "long")]), 2, &["--length", "long", "shortest"]);
     refused(&mut common(&[("--vram", "lots")]), 2, &["--vram", "lots", "4G"]);
@@ -153,6 +159,31 @@ fn results_that_cannot_be_said_are_an_error() {
     }
     let ended = viseme().args(["convert", "absent.pt", "out"]).stderr(full()).status().expect("viseme");
     assert_eq!(ended.code(), Some(3), "that nothing can be said changes no code");
+}
+
+#[test]
+fn depth_chroma_and_shape_go_from_file_to_file() {
+    if !gpu() || !scene::ffmpeg() {
+        return;
+    }
+    let scene = Scene::new(3, 0.12);
+    let pictures = ["-framerate", "25", "-i", "in/%04d.png"];
+    let deep = ["-vf", "scale=out_color_matrix=bt709,format=yuv422p10le,setsar=16/15", "-c:v", "ffv1"];
+    scene.make("deep.mkv", &[&pictures[..], &deep].concat());
+    ended_well(&mut scene.lipsync(&[("--video", "deep.mkv"), ("--out", "out.mp4"), ("--ffmpeg", "")]));
+    let (source, made) = (scene.probe("deep.mkv"), scene.probe("out.mp4"));
+    assert_eq!((made.look.pixels, made.look.pixel_aspect), (source.look.pixels, Some([16, 15])));
+    assert_eq!((made.look.pixels.bits, made.look.pixels.chroma), (10, Chroma::Yuv422));
+
+    scene.make("deep/%04d.png", &[&pictures[..], &["-pix_fmt", "rgb48be"]].concat());
+    ended_well(&mut scene.lipsync(&[("--video", "deep"), ("--out", "out")]));
+    let (sources, frames) = (scene.frames("deep"), scene.frames("out"));
+    assert_eq!(frames.len(), 3);
+    for (made, source) in frames.iter().zip(&sources) {
+        assert_eq!(made.depth, Depth::Sixteen);
+        let third = made.rgb.len() / 3;
+        assert!(made.rgb[..third] == source.rgb[..third] && made.rgb != source.rgb);
+    }
 }
 
 #[test]
@@ -581,7 +612,7 @@ fn golden_files_that_are_none_are_named() {
 
 #[cfg(unix)]
 mod cut_off {
-    use super::scene::{Scene, ended_well, gpu, refused, run};
+    use super::scene::{Scene, ended_well, ffmpeg, gpu, refused, run};
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
@@ -624,6 +655,48 @@ mod cut_off {
         // Nothing is finished in there, so another job may have it.
         ended_well(&mut scene.lipsync(&[]));
         scene.holds(&["out"]);
+    }
+
+    /// A run that cannot be asked to end, since it waits for a program that says nothing, ends at the second Ctrl-C, and what an
+    /// earlier one finished is still there.
+    #[test]
+    fn a_second_ctrl_c_ends_the_process_at_once() {
+        use std::os::unix::fs::PermissionsExt;
+        if !gpu() || !ffmpeg() {
+            return;
+        }
+        let scene = Scene::new(66, 13.2);
+        // What only ffmpeg reads.
+        let mut convert = Command::new("ffmpeg");
+        convert.args(["-v", "error", "-i", "speech.wav", "speech.flac"]).current_dir(scene.path(""));
+        assert!(convert.status().expect("ffmpeg").success());
+        let command = || scene.lipsync(&[("--fps", "5"), ("--audio", "speech.flac"), ("--ffmpeg", "")]);
+        let mut child = command().stderr(Stdio::null()).spawn().expect("viseme");
+        wait_until(&mut child, || scene.path("out.viseme/window0.latents").exists());
+        signal(&child, "-INT");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        let kept = || {
+            let mut files: Vec<_> = std::fs::read_dir(scene.path("out.viseme")).expect("a folder").flatten().collect();
+            files.sort_by_key(std::fs::DirEntry::path);
+            files.iter().map(|file| (file.path(), std::fs::read(file.path()).expect("a file"))).collect::<Vec<_>>()
+        };
+        let before = kept();
+
+        let silent = scene.path("silent-ffmpeg");
+        std::fs::write(&silent, "#!/bin/sh\ntouch started\nexec sleep 60\n").expect("a script");
+        std::fs::set_permissions(&silent, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let mut hung = scene.lipsync(&[("--fps", "5"), ("--audio", "speech.flac"), ("--ffmpeg", "./silent-ffmpeg")]);
+        let mut child = hung.stderr(Stdio::null()).spawn().expect("viseme");
+        wait_until(&mut child, || scene.path("started").exists());
+        signal(&child, "-INT");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().expect("a child").is_none(), "it waits for the program");
+        signal(&child, "-INT");
+        let told = Instant::now();
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+        assert!(kept() == before, "the work folder is not what it was");
+        ended_well(&mut command());
     }
 
     #[test]
