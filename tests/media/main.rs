@@ -2,6 +2,7 @@
 
 mod audio;
 mod frames;
+mod output;
 mod video;
 mod writer;
 

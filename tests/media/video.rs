@@ -6,14 +6,14 @@ use tempfile::TempDir;
 use viseme::media::frames::FrameReader;
 use viseme::media::probe::{Look, Matrix, Range, VideoInfo, probe};
 use viseme::media::reader::VideoReader;
-use viseme::media::writer::{VideoSpec, VideoWriter};
+use viseme::media::writer::{Tracks, VideoSpec, VideoWriter};
 use viseme::media::{Ffmpeg, Fps, FrameSink, FrameSource, FrameTimes};
 
 /// `count` numbered frames, encoded by this crate.
 pub fn video(ffmpeg: &Ffmpeg, folder: &TempDir, name: &str, count: u64, size: [u32; 2], fps: Fps) -> PathBuf {
     let path = at(folder, name);
     let spec = VideoSpec::new(size, fps, Look::standard());
-    let mut writer = Box::new(VideoWriter::create(ffmpeg, &path, spec, None).expect("a writer"));
+    let mut writer = Box::new(VideoWriter::create(ffmpeg, &path, &spec, Tracks::default()).expect("a writer"));
     for number in 0..count {
         writer.write(&numbered(number, size)).expect("written");
     }
@@ -221,7 +221,8 @@ fn colours_survive_with_any_matrix_and_range() {
                 let mut spec = VideoSpec::new(size, Fps::INSIDE, look.clone());
                 spec.crf = Some(0);
                 let path = at(&folder, "c.mp4");
-                let mut writer = Box::new(VideoWriter::create(&ffmpeg, &path, spec, None).expect("a writer"));
+                let mut writer =
+                    Box::new(VideoWriter::create(&ffmpeg, &path, &spec, Tracks::default()).expect("a writer"));
                 for number in 0..3 {
                     writer.write(&numbered(number, size)).expect("written");
                 }
@@ -272,7 +273,8 @@ fn pixels_that_are_no_squares_stay_so() {
     let path = at(&folder, "a.mp4");
     let look = Look { pixel_aspect: Some([16, 15]), ..Look::standard() };
     let mut writer = Box::new(
-        VideoWriter::create(&ffmpeg, &path, VideoSpec::new([64, 48], Fps::INSIDE, look), None).expect("a writer"),
+        VideoWriter::create(&ffmpeg, &path, &VideoSpec::new([64, 48], Fps::INSIDE, look), Tracks::default())
+            .expect("a writer"),
     );
     writer.write(&numbered(1, [64, 48])).expect("written");
     writer.finish().expect("finished");
