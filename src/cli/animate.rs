@@ -92,7 +92,7 @@ pub fn run(options: &Options) -> Result<()> {
     let [width, height] = size;
     let output_frames = survey.plan.output_frames();
     let side = weights.crop_side(Role::KeyfaceInterpolation)?;
-    let sound = Sound { path: common.audio.clone(), start_s: 0.0, part: None };
+    let sound = Sound { path: common.audio.clone(), start_s: common.audio_offset, part: None };
     let target = Target {
         size: [side as u32; 2],
         fps: Fps::INSIDE,

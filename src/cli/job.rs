@@ -1,10 +1,12 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
+use super::peaks::Peaks;
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use viseme::diffusion::schedule::MAX_STEPS;
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
 use viseme::media::frames::{BackgroundSink, FolderSink};
@@ -23,6 +25,9 @@ pub struct JobOptions {
     /// The speech: a wav file, or any file with sound that ffmpeg reads
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
+    /// Seconds by which the speech is heard later; below 0, its beginning is cut off
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, allow_hyphen_values = true, value_parser = seconds)]
+    pub audio_offset: f64,
     /// The result: .mp4, .mov, .mkv, .webm, .avi, .ts, or a folder for PNG pictures
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
@@ -37,7 +42,7 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Weights")]
     strict: bool,
 
-    /// Network evaluations of each diffusion loop [default: 11, with --fast steps 6]
+    /// Network evaluations of each diffusion loop, 1 to 1000 [default: 11, with --fast steps 6]
     #[arg(long, value_name = "N", help_heading = "Diffusion")]
     steps: Option<usize>,
     /// Guidance towards audio and reference
@@ -149,8 +154,8 @@ impl Target {
 
 impl JobOptions {
     pub fn sampling(&self) -> Result<Sampling> {
-        if self.steps == Some(0) {
-            return Err(Problem::new("--steps", "1 or more", "0").usage());
+        if let Some(steps) = self.steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
+            return Err(Problem::new("--steps", format!("1 to {MAX_STEPS}"), steps.to_string()).usage());
         }
         let exact = Sampling { seed: self.seed, low_memory: self.low_memory, ..Sampling::default() };
         let fast = self.fast.iter().fold(exact, |sampling, &fast| sampling.approximate(fast.into()));
@@ -175,7 +180,7 @@ impl JobOptions {
     }
 
     pub fn source(&self) -> Audio {
-        Audio::file(&self.audio, self.ffmpeg.as_deref())
+        Audio::file(&self.audio, self.ffmpeg.as_deref()).offset(self.audio_offset)
     }
 
     pub fn output(&self) -> Output {
@@ -190,8 +195,15 @@ impl JobOptions {
     pub fn weight_set(&self, roles: &[Role], named: &[(Role, &Option<PathBuf>)]) -> Result<WeightSet> {
         let single: BTreeMap<Role, PathBuf> =
             named.iter().filter_map(|(role, path)| Some((*role, path.as_ref()?.clone()))).collect();
-        if self.demo && single.is_empty() {
-            return WeightSet::demo(roles);
+        if self.demo {
+            return match single.first_key_value() {
+                None => WeightSet::demo(roles),
+                Some((_, path)) => {
+                    Err(Problem::new("--demo", "no file of weights beside it", path.display().to_string())
+                        .remedy("leave out one of the two")
+                        .usage())
+                }
+            };
         }
         let folder = self.weights.clone().or_else(|| std::env::var_os("VISEME_WEIGHTS").map(PathBuf::from));
         if folder.is_some() || !single.is_empty() {
@@ -219,6 +231,7 @@ impl JobOptions {
             ("--steps", sampling.steps.to_string()),
             ("--guidance", self.guidance.clone()),
             ("--seed", self.seed.to_string()),
+            ("--audio-offset", self.audio_offset.to_string()),
             ("--sample-latents", self.sample_latents.to_string()),
             ("--upstream-parity", self.upstream_parity.to_string()),
             ("--precision", format!("{:?}, {:?}", storage.activations, storage.coding)),
@@ -243,8 +256,7 @@ impl JobOptions {
         if let Err(source) = std::fs::read_dir(self.out_folder()) {
             return Err(Error::Write { path: self.out.clone(), source });
         }
-        let is_out =
-            |input: &&Path| self.out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
+        let is_out = |input: &&Path| is_same_file(&self.out, input);
         if [&[self.audio.as_path()], inputs].concat().iter().any(is_out) {
             let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
             return Err(problem.remedy("the result would take its place").usage());
@@ -282,12 +294,18 @@ impl JobOptions {
         spec
     }
 
-    /// Ctrl-C ends a run between two steps from now on.
+    /// From now on Ctrl-C ends a run once the device is done with what it has, and a second one ends the process at once: what is
+    /// finished in the work folder is whole either way, since its files get their names when they are.
     pub fn cancel(&self) -> Cancel {
         let cancel = Cancel::default();
         let handler = cancel.clone();
         // A second handler is refused, which leaves the first in place: nothing to do about it.
-        let _ = ctrlc::set_handler(move || handler.cancel());
+        let _ = ctrlc::set_handler(move || {
+            if handler.is_cancelled() {
+                exit_at_once();
+            }
+            handler.cancel();
+        });
         cancel
     }
 
@@ -334,17 +352,19 @@ impl JobOptions {
 
     /// The last line of a run.
     pub fn report(&self, gpu: &Gpu, made: Made) -> Result<()> {
+        let peaks = Peaks::of(gpu);
         match self.output() {
             Output::Json => {
-                let mut done = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
-                    "demo_weights": made.is_demo, "gpu_peak_bytes": gpu.memory().peak});
+                let mut line = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
+                    "demo_weights": made.is_demo});
                 if self.out.to_str().is_none() {
                     // JSON has no such names.
-                    done["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
+                    line["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
                 }
-                say(done)
+                peaks.add_to(&mut line);
+                say(line)
             }
-            Output::Text => say(format_args!("{} ({} frames)", self.out.display(), made.frames)),
+            Output::Text => say(format_args!("{} ({} frames, {peaks})", self.out.display(), made.frames)),
             Output::Quiet => Ok(()),
         }
     }
@@ -363,7 +383,7 @@ impl JobOptions {
             return Ok(());
         }
         let estimate = weights.estimate(gpu, demand)?;
-        let rate = super::bench::measured_rate(gpu)?;
+        let rate = viseme::ops::rate(gpu)?.flops;
         let seconds = estimate.flops / rate;
         let is_software = gpu.capabilities().kind == "software";
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
@@ -441,6 +461,15 @@ impl JobOptions {
     }
 }
 
+/// Ends the process with the code of an interrupted run, without waiting for the device or any thread.
+fn exit_at_once() -> ! {
+    const INTERRUPTED: i32 = 130;
+    #[cfg(unix)]
+    signal_hook::low_level::exit(INTERRUPTED);
+    #[cfg(not(unix))]
+    std::process::exit(INTERRUPTED)
+}
+
 fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
@@ -457,9 +486,20 @@ pub fn guidance(option: &str, text: &str) -> Result<Guidance> {
 
 pub fn numbers<const N: usize>(option: &str, text: &str, expected: &str) -> Result<[f64; N]> {
     let values: Option<Vec<f64>> =
-        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect();
+        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| (*v as f32).is_finite())).collect();
     let values = values.and_then(|values| <[f64; N]>::try_from(values).ok());
     values.ok_or_else(|| Problem::new(option, expected, format!("'{text}'")).usage())
+}
+
+/// Seconds, of either sign.
+fn seconds(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.abs() < 1e6);
+    value.ok_or_else(|| "expected a number of seconds, such as 0.25 or -1.5".to_string())
+}
+
+/// Whether two paths lead to one file, which is there.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// A square of a picture.

@@ -1,5 +1,5 @@
 use super::input::Input;
-use super::job::{JobOptions, Made, Target, square};
+use super::job::{JobOptions, Made, Target, is_same_file, square};
 use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
 use viseme::media::probe::VideoInfo;
 use viseme::media::writer::{Sound, SoundPart};
-use viseme::media::{Fps, FrameTimes};
+use viseme::media::{Audio, Fps, FrameTimes};
+use viseme::ops::MOST_FEATHER;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
@@ -37,7 +38,7 @@ pub struct Options {
     /// Landmark where the mask begins
     #[arg(long, default_value_t = NOSE_INDEX, value_name = "N")]
     nose_index: usize,
-    /// The square to work on, in the video's pixels [default: around the landmarks]
+    /// The square to work on, in the video's pixels, SIDE in rows [default: around the landmarks]
     #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true)]
     face: Option<String>,
     /// Pictures of the video's size, white where something in front of the face must stay
@@ -107,19 +108,26 @@ enum PasteArg {
 
 pub fn run(options: &Options) -> Result<()> {
     let common = &options.job;
-    let job = options.job()?;
+    let mut job = options.job()?;
     common.check_output(&[&options.video])?;
     let open = |path| Input::open(path, options.folder_fps()?, common.ffmpeg.as_deref());
-    let input = open(&options.video)?;
+    let mut input = open(&options.video)?;
+    if common.upstream_parity {
+        input = input.in_eight_bits();
+    }
     let landmarks = Landmarks::read(&options.landmarks)?;
     let landmarks = landmarks.for_pictures(&options.landmarks.display().to_string(), input.source()?.size())?;
+    if let Some(face) = job.face.as_mut().filter(|_| !common.upstream_parity) {
+        // A square as it is shown.
+        face.width /= input.source()?.pixel_aspect();
+    }
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
     let gpu = common.device.open(common.output() != Output::Text)?;
     let video = || input.source();
 
     let cancel = common.cancel();
     let bar = ProgressBar::new(common.output());
-    let lipsync = LipSync::new(&gpu, &weights, video, common.source(), landmarks).options(job.clone());
+    let lipsync = LipSync::new(&gpu, &weights, video, options.speech(&input), landmarks).options(job.clone());
     let mut lipsync = lipsync.cancel_with(&cancel);
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
@@ -136,6 +144,7 @@ pub fn run(options: &Options) -> Result<()> {
         ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
         ("file", format.clone()),
     ];
+    let notes: Vec<String> = input.notes().into_iter().chain(notes).collect();
     lines.extend(notes.iter().map(|note| ("note", note.clone())));
     let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
         "crop_side": survey.crop_side, "crop_enlarged": crop, "output_format": format, "notes": notes});
@@ -181,8 +190,9 @@ impl Options {
         if self.nose_index >= POINTS {
             return Err(Problem::new("--nose-index", "0 to 67", self.nose_index.to_string()).usage());
         }
-        if let Some(feather) = self.feather.filter(|feather| !(0.0..=1e4).contains(feather)) {
-            return Err(Problem::new("--feather", "0 to 10000 pixels", feather.to_string()).usage());
+        if let Some(feather) = self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
+            let expected = format!("0 to {MOST_FEATHER} pixels");
+            return Err(Problem::new("--feather", expected, feather.to_string()).usage());
         }
         self.folder_fps()?;
         Ok(Job {
@@ -222,12 +232,12 @@ impl Options {
             to_s: seconds(part.end),
             around: around.map(|info| (info.path.clone(), -info.late_s())),
         });
-        let start_s = part.as_ref().map_or(0.0, |part| part.from_s);
+        let start_s = self.speech(input).offset_s() + part.as_ref().map_or(0.0, |part| part.from_s);
         Ok(Target {
             size: if matches!(self.paste, PasteArg::None) { [side; 2] } else { survey.size },
             fps,
             frames: survey.output_frames,
-            look: input.look(),
+            look: input.look()?,
             sound: Sound { path: self.job.audio.clone(), start_s, part },
             source: input.video().map(|info| info.path.clone()),
             source_rate: input.video().and_then(bit_rate),
@@ -264,6 +274,13 @@ impl Options {
             identity.insert(option.into(), value);
         }
         Ok(identity)
+    }
+
+    /// The speech; of the video's own file its sound is laid out as it lies beside the picture.
+    fn speech(&self, input: &Input) -> Audio {
+        let is_same = |info: &&VideoInfo| is_same_file(&info.path, &self.job.audio);
+        let late_s = input.video().filter(is_same).map_or(0.0, VideoInfo::late_s);
+        self.job.source().offset(-late_s)
     }
 
     fn part_s(&self) -> Option<(f64, Option<f64>)> {

@@ -9,9 +9,11 @@ use super::container::Container;
 use super::encoder::Encoder;
 use super::ffmpeg::{self, Ffmpeg, Process};
 use super::file::beside;
+use super::filters::raw_format;
 use super::frames::{self, Fps, Frame, FrameSink};
 use super::mux::Mux;
-use super::probe::{Look, probe};
+use super::pixels::Choice;
+use super::probe::{Look, Range, probe};
 use super::reader::SCALE_FLAGS;
 use crate::{Error, Problem, Result};
 
@@ -21,7 +23,7 @@ pub struct VideoSpec {
     /// Width and height of the frames. Where an encoder has no odd sizes, the last column and row are written twice.
     pub size: [u32; 2],
     pub fps: Fps,
-    /// The source's, so that its tags are kept; [`Look::standard`] for a new video.
+    /// The source's, so that its tags, depth and chroma are kept; [`Look::standard`] for a new video.
     pub look: Look,
     /// An encoder of ffmpeg's; None: what such files are usually encoded with.
     pub codec: Option<String>,
@@ -37,19 +39,25 @@ impl VideoSpec {
     }
 
     /// The filters between raw frames and the encoder.
-    fn filters(&self, coded: [u32; 2]) -> String {
+    fn filters(&self, coded: [u32; 2], choice: &Choice) -> String {
         let Self { size: [width, height], look, .. } = self;
         let name = |tag: &Option<String>| tag.clone().unwrap_or("unknown".to_string());
-        let (matrix, range) = (look.matrix.map(|m| m.name().to_string()), look.range.map(|r| r.name().to_string()));
-        let pixel_format = "yuv420p";
+        let is_rgb = choice.format.is_rgb();
+        let (matrix, range) = self.matrix_and_range(choice);
         let [sar_x, sar_y] = look.pixel_aspect.unwrap_or([1, 1]);
+        let convert = match is_rgb {
+            true => String::new(),
+            false => format!(
+                "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},",
+                look.matrix_of(self.size).scale_name(),
+                look.range_or_limited().name(),
+            ),
+        };
         let mut filters = format!(
-            "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},format={pixel_format},\
-             setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
-            look.matrix_of(self.size).scale_name(),
-            look.range_or_limited().name(),
+            "{convert}format={},setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
+            choice.name,
             name(&range),
-            name(&matrix),
+            if is_rgb { "gbr".to_string() } else { name(&matrix) },
             name(&look.primaries),
             name(&look.transfer),
         );
@@ -61,14 +69,22 @@ impl VideoSpec {
         filters
     }
 
+    /// The tags of what `choice` stores: RGB has neither matrix nor a limited range.
+    fn matrix_and_range(&self, choice: &Choice) -> (Option<String>, Option<String>) {
+        let is_rgb = choice.format.is_rgb();
+        let matrix = self.look.matrix.filter(|_| !is_rgb).map(|m| m.name().to_string());
+        let range = if is_rgb { Some(Range::Full) } else { self.look.range };
+        (matrix, range.map(|r| r.name().to_string()))
+    }
+
     /// Newer ffmpegs take the tags from the frames, older ones from these options.
-    fn tags(&self) -> Vec<String> {
-        let look = &self.look;
+    fn tags(&self, choice: &Choice) -> Vec<String> {
+        let (matrix, range) = self.matrix_and_range(choice);
         let options = [
-            ("-colorspace", look.matrix.map(|m| m.name().to_string())),
-            ("-color_range", look.range.map(|r| r.name().to_string())),
-            ("-color_primaries", look.primaries.clone()),
-            ("-color_trc", look.transfer.clone()),
+            ("-colorspace", matrix),
+            ("-color_range", range),
+            ("-color_primaries", self.look.primaries.clone()),
+            ("-color_trc", self.look.transfer.clone()),
         ];
         options.into_iter().filter_map(|(option, value)| Some([option.to_string(), value?])).flatten().collect()
     }
@@ -79,6 +95,7 @@ struct Encoding {
     spec: VideoSpec,
     codec: String,
     quality: Vec<String>,
+    choice: Choice,
     /// What the encoder does, in a few words.
     summary: String,
     /// Width and height of the pictures in the file.
@@ -87,10 +104,11 @@ struct Encoding {
 
 impl Encoding {
     /// Errors: a quality that `codec` has not.
-    fn new(spec: &VideoSpec, codec: &str, coded: [u32; 2]) -> Result<Self> {
+    fn new(ffmpeg: &Ffmpeg, spec: &VideoSpec, codec: &str, coded: [u32; 2]) -> Result<Self> {
         let (quality, summary) =
             Encoder::named(codec).quality(codec, spec.crf, spec.size, spec.fps, spec.source_rate)?;
-        Ok(Self { spec: spec.clone(), codec: codec.to_string(), quality, summary, coded })
+        let choice = Choice::new(spec.look.pixels, codec, &ffmpeg.pixel_formats(codec));
+        Ok(Self { spec: spec.clone(), codec: codec.to_string(), quality, choice, summary, coded })
     }
 
     /// ffmpeg encoding raw frames from its stdin to an output that is still to be named.
@@ -98,9 +116,10 @@ impl Encoding {
         let [width, height] = self.spec.size;
         let (size, fps) = (format!("{width}x{height}"), self.spec.fps.to_string());
         let mut command = ffmpeg.command();
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
-        command.args(["-vf", &self.spec.filters(self.coded), "-c:v", &self.codec]);
-        command.args(&self.quality).args(self.spec.tags()).stdin(Stdio::piped());
+        let raw = raw_format(self.spec.look.pixels.depth());
+        command.args(["-f", "rawvideo", "-pix_fmt", raw, "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
+        command.args(["-vf", &self.spec.filters(self.coded, &self.choice), "-c:v", &self.codec]);
+        command.args(&self.quality).args(self.spec.tags(&self.choice)).stdin(Stdio::piped());
         if let Some(tag) = container.tag(&self.codec) {
             command.args(["-tag:v", tag]);
         }
@@ -115,7 +134,8 @@ impl Encoding {
         if let Some(mut pipe) = process.stdin() {
             // Busy enough for a file in which ffmpeg knows its own format again.
             let busy = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
-            let frame: Vec<u8> = (0..width * height * 3).map(busy).collect();
+            let bytes = width * height * 3 * self.spec.look.pixels.depth().bytes() as u32;
+            let frame: Vec<u8> = (0..bytes).map(busy).collect();
             for _ in 0..TRIAL_FRAMES {
                 // If this fails, ffmpeg has ended and its status says why.
                 let _ = pipe.write_all(&frame);
@@ -175,6 +195,9 @@ impl Trial {
                 encoding.codec
             ));
         }
+        if let Some(lost) = encoding.choice.loss(spec.look.pixels) {
+            notes.push(format!("{}: {} keeps {lost}", out.display(), encoding.codec));
+        }
         notes.append(&mut mux.notes);
         let sound = mux.sound_codec().map(|codec| format!(", sound {codec}")).unwrap_or_default();
         Ok(Self { summary: format!("{}{sound}", encoding.summary), encoding, mux, notes })
@@ -206,7 +229,7 @@ fn choose(ffmpeg: &Ffmpeg, container: Container, out: &Path, spec: &VideoSpec, t
         })?,
     };
     let attempt = |codec: &str, container: Container, path: &Path| {
-        let encoding = Encoding::new(spec, codec, spec.size)?;
+        let encoding = Encoding::new(ffmpeg, spec, codec, spec.size)?;
         let Some(refused) = encoding.attempt(ffmpeg, container, path)? else { return Ok(Ok(encoding)) };
         let even = spec.size.map(|side| side.next_multiple_of(2));
         if even != spec.size {
@@ -225,7 +248,7 @@ fn choose(ffmpeg: &Ffmpeg, container: Container, out: &Path, spec: &VideoSpec, t
     let mut remedies = Vec::new();
     let with_usual = VideoSpec { crf: None, ..spec.clone() };
     if let Some(usual) = usual()?.filter(|usual| *usual != codec)
-        && Encoding::new(&with_usual, usual, spec.size.map(|side| side.next_multiple_of(2)))?
+        && Encoding::new(ffmpeg, &with_usual, usual, spec.size.map(|side| side.next_multiple_of(2)))?
             .attempt(ffmpeg, container, trial)?
             .is_none()
     {
@@ -334,11 +357,14 @@ impl VideoWriter {
 
 impl FrameSink for VideoWriter {
     fn write(&mut self, frame: &Frame) -> Result<()> {
-        frames::check_size(
-            &format!("{}, frame {}", self.out.display(), self.frames),
-            self.trial.encoding.spec.size,
-            frame,
-        )?;
+        let subject = || format!("{}, frame {}", self.out.display(), self.frames);
+        let spec = &self.trial.encoding.spec;
+        frames::check_size(&subject(), spec.size, frame)?;
+        let depth = spec.look.pixels.depth();
+        if frame.depth != depth {
+            let expected = format!("{depth:?} bits a colour, as its look has");
+            return Err(Problem::new(subject(), expected, format!("{:?}", frame.depth)).input());
+        }
         let written = match &mut self.pipe {
             Some(pipe) => pipe.write_all(&frame.rgb),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),

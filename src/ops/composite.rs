@@ -1,12 +1,15 @@
 //! Putting a generated crop back into its frame.
 
-use super::{Call, FLAT, Region, Rgb8, row_ranges};
+use super::{Call, FLAT, Region, Rgb, row_ranges};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
 pub(super) const COMPOSITE: Kernel = super::kernel!("composite_rgb");
 pub(super) const FEATHER: Kernel = super::kernel!("feather_mask");
+
+/// The most pixels of a soft rim: a pixel looks at all around it in reach.
+pub const MOST_FEATHER: f32 = 4096.0;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -43,9 +46,9 @@ impl Tensor {
     pub fn feather_mask(&self, feather: f32) -> Result<Tensor> {
         let [frames, height, width, one] = self.dims("feather_mask")?;
         self.expect_elem("feather_mask", Elem::F32)?;
-        if one != 1 || !(0.0..=4096.0).contains(&feather) {
-            let found = format!("{self:?}, feather {feather}");
-            return Err(Problem::new("feather_mask", "[frames, height, width, 1], feather 0 to 4096", found).shape());
+        if one != 1 || !(0.0..=MOST_FEATHER).contains(&feather) {
+            let expected = format!("[frames, height, width, 1], feather 0 to {MOST_FEATHER}");
+            return Err(Problem::new("feather_mask", expected, format!("{self:?}, feather {feather}")).shape());
         }
         let (across, y) = (self.empty_like()?, self.empty_like()?);
         let rows = frames * height;
@@ -70,19 +73,20 @@ impl Tensor {
     }
 }
 
-impl Rgb8 {
+impl Rgb {
     /// These frames with `crops` (squares, one per frame, of one region each) blended in by `alpha` `[frames, side, side,
     /// 1]`, such as [`Tensor::feather_mask`] makes it. Towards a side of the region that lies inside the frame the crop
     /// fades out over `feather` of its pixels. Pixels where alpha is 0 and those outside the regions stay bit for bit.
-    pub fn composite(&self, crops: &Rgb8, regions: &[Region], alpha: &Tensor, feather: f32) -> Result<Rgb8> {
+    pub fn composite(&self, crops: &Rgb, regions: &[Region], alpha: &Tensor, feather: f32) -> Result<Rgb> {
         let (frames, side) = (self.frames(), crops.width());
-        if crops.frames() != frames || regions.len() != frames || crops.height() != side {
-            let expected = format!("{frames} square crops and regions");
+        let is_alike = crops.frames() == frames && crops.depth() == self.depth();
+        if !is_alike || regions.len() != frames || crops.height() != side {
+            let expected = format!("square crops and regions for {self:?}");
             return Err(Problem::new("composite", expected, format!("{crops:?}, {} regions", regions.len())).shape());
         }
         alpha.expect("composite alpha", &[frames, side, side, 1])?;
         alpha.expect_elem("composite alpha", Elem::F32)?;
-        let out = Rgb8::empty(self.gpu(), frames, self.height(), self.width())?;
+        let out = Rgb::empty(self.gpu(), frames, [self.height(), self.width()], self.depth())?;
         for (frame, region) in regions.iter().enumerate() {
             region.check(frame)?;
             let from = self.frame(frame)?;
@@ -92,7 +96,7 @@ impl Rgb8 {
         Ok(out)
     }
 
-    fn composite_one(&self, crop: &Rgb8, region: &Region, alpha: &Tensor, feather: f32, out: &Rgb8) -> Result<()> {
+    fn composite_one(&self, crop: &Rgb, region: &Region, alpha: &Tensor, feather: f32, out: &Rgb) -> Result<()> {
         let side = crop.width();
         // The pixels whose centres lie in the region, cut to the frame; there may be none.
         let reach = |start: f64, length: f64, end: usize| {
@@ -106,7 +110,7 @@ impl Rgb8 {
         let empty = left == right || top == bottom;
         // A patch of a pixel stands in where nothing of the region is in the frame; its size is then given as 0.
         let patch_size = if empty { [1, 1] } else { [bottom - top, right - left] };
-        let patch = Rgb8::empty(self.gpu(), 1, patch_size[0], patch_size[1])?;
+        let patch = Rgb::empty(self.gpu(), 1, patch_size, self.depth())?;
         crop.sample(origin, scale, &patch)?;
 
         let inside = [
@@ -118,7 +122,7 @@ impl Rgb8 {
         let fade = (0..4).filter(|&i| inside[i] && feather > 0.0).map(|i| 1u32 << i).sum();
         Call {
             kernel: &COMPOSITE,
-            constants: &[FLAT],
+            constants: &[FLAT, self.depth().constant()],
             params: CompositeParams {
                 count: self.stride() as u32,
                 width: self.width() as u32,

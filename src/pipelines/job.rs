@@ -3,12 +3,10 @@
 use super::audio::Emit;
 use super::floats::FloatFile;
 use super::resume::WorkFolder;
-use crate::gpu::Gpu;
+use crate::Result;
+use crate::gpu::{Cancel, Gpu};
 use crate::media::Audio;
 use crate::tensor::Tensor;
-use crate::{Error, Result};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,24 +22,18 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     pub phase: Phase,
-    /// Units of work done and in all, about equally long each; over the whole job.
+    /// Units of work done and in all, about equally long each; over the whole job. The total is 0 until it is known, which it
+    /// is once the audio has been heard: see [`Progress::share`].
     pub done: f64,
     pub total: f64,
     /// Step of the loop under way and how many it has; zeros elsewhere.
     pub step: [usize; 2],
 }
 
-/// Stops a run between two steps, from any thread.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+impl Progress {
+    /// How much of the job is done, 0 to 1; 0 as long as nobody knows.
+    pub fn share(&self) -> f64 {
+        if self.total > 0.0 { (self.done / self.total).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 

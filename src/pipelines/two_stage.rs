@@ -14,7 +14,7 @@ use crate::media::Frame;
 use crate::models::clip_unet::{AudioProjection, ClipUnet};
 use crate::models::vae::{Decoder, Encoder, LATENT_SCALE};
 use crate::nn::Trace;
-use crate::ops::{Inpaint, Rgb8};
+use crate::ops::{Depth, Inpaint, Rgb};
 use crate::tensor::Tensor;
 use crate::{Error, Problem, Result};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,7 @@ pub(super) trait System {
     }
 
     /// Output frame `output`, whose picture is that of frame `inside`.
-    fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame>;
+    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame>;
 
     /// Output frame `output` where nothing is made anew.
     fn unchanged(&mut self, output: u64) -> Result<Frame> {
@@ -65,6 +65,8 @@ pub(super) enum Seam {
     Keyframe,
     /// Its two pictures are averaged (KeyFace).
     Average,
+    /// The same within a chunk; where one ends, its last picture is dropped (KeyFace as published).
+    AverageWithinChunks,
 }
 
 /// One network with what it hears.
@@ -100,6 +102,8 @@ pub(super) struct TwoStage {
     pub decoder: Decoder,
     /// How the decoder's activations are stored.
     pub coding: Elem,
+    /// Of the pictures' values.
+    pub depth: Depth,
     pub seam: Seam,
     /// Height and width of the latents.
     pub latent: [usize; 2],
@@ -120,7 +124,7 @@ pub(super) struct State {
     pending: VecDeque<FrameLatents>,
     decoded: usize,
     /// The last frame that was decoded.
-    current: Option<(usize, Rgb8)>,
+    current: Option<(usize, Rgb)>,
 }
 
 /// A chunk whose keyframes are made and whose windows are being made.
@@ -149,7 +153,7 @@ impl TwoStage {
     }
 
     /// The picture of frame `inside`; frames are asked for in order.
-    pub fn picture(&mut self, inside: usize, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<Rgb8> {
+    pub fn picture(&mut self, inside: usize, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<Rgb> {
         if let Some((index, picture)) = &self.state.current
             && *index == inside
         {
@@ -171,7 +175,7 @@ impl TwoStage {
         }
     }
 
-    fn decode(&self, latents: &[Tensor]) -> Result<Rgb8> {
+    fn decode(&self, latents: &[Tensor]) -> Result<Rgb> {
         let decode = |latent: &Tensor| {
             let latent = latent.affine(1.0 / LATENT_SCALE, 0.0)?.cast(self.coding)?;
             self.decoder.forward(&latent, &mut Trace::off())?.cast(Elem::F32)?.clamp(-1.0, 1.0)
@@ -184,7 +188,7 @@ impl TwoStage {
             let share = 1.0 / (index + 2) as f32;
             picture = picture.add_scaled(1.0 - share, &decode(latent)?, share)?;
         }
-        Rgb8::from_tensor(&picture)
+        Rgb::from_tensor_at(&picture, self.depth)
     }
 
     /// Queues the latents of the next windows, of the next chunk where this one has none left.
@@ -210,6 +214,9 @@ impl TwoStage {
         let index = self.state.next_chunk;
         if index >= self.plan.chunk_count() {
             return Err(Problem::new("plan", format!("chunk {index}"), "its end").input());
+        }
+        if self.seam == Seam::AverageWithinChunks {
+            self.state.shared = None;
         }
         let chunk = self.plan.chunk(index);
         let mut clean = BTreeMap::new();
@@ -276,7 +283,7 @@ impl TwoStage {
         }
         for (window, latents) in windows.iter().zip(stored.into_iter().flatten()) {
             let latents = match self.seam {
-                Seam::Average => latents,
+                Seam::Average | Seam::AverageWithinChunks => latents,
                 Seam::Keyframe => {
                     let ends = [open.keyframe(window.keyframes[0])?, open.keyframe(window.keyframes[1])?];
                     let [frames, height, width, channels] = latents.dims("window")?;
@@ -288,7 +295,7 @@ impl TwoStage {
                 let shared = if row == 0 { self.state.shared.take() } else { None };
                 self.state.pending.push_back(shared.into_iter().chain([latents.narrow_rows(row, 1)?]).collect());
             }
-            if self.seam == Seam::Average {
+            if self.seam != Seam::Keyframe {
                 self.state.shared = Some(latents.narrow_rows(window.frames.len() - 1, 1)?);
             }
         }
@@ -376,8 +383,7 @@ impl TwoStage {
         let per_clip = frames.len() / clips.len().max(1);
         let shape = |channels: usize| [clips.len(), per_clip, height, width, channels];
 
-        let kept: Option<Vec<&Clean>> = frames.iter().map(|frame| clean.get(frame)).collect();
-        let kept = match kept {
+        let kept = match all_or_none(&frames, clean)? {
             None => None,
             Some(kept) => {
                 let latents: Vec<&Tensor> = kept.iter().map(|clean| &clean.latent).collect();
@@ -394,8 +400,13 @@ impl TwoStage {
         let audio = audio.reshape(&[clips.len(), per_clip, audio.last_dim()])?;
         let references: Vec<&Tensor> = clips.iter().map(|clip| &clip.reference).collect();
         let reference = Tensor::stack_rows(&references)?;
-        let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
-        let emotion = stage.unet.emotion(&self.gpu, &feelings)?;
+        let emotion = match stage.unet.feels() {
+            true => {
+                let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
+                stage.unet.emotion(&self.gpu, &feelings)?
+            }
+            false => None,
+        };
         let networks = StageNetworks { main: &stage.unet, weaker: stage.weaker.as_ref() };
         let Course { guidance, sigmas, steps } = &stage.course;
         let conditions = Conditions::new(networks, &reference, &audio, emotion.as_ref(), guidance.branches())?;
@@ -440,6 +451,19 @@ impl TwoStage {
     }
 }
 
+/// What is kept of each of `frames`; None where nothing is kept of any. Errors: of some, which would be lost without a word.
+fn all_or_none<'a, T>(frames: &[usize], kept: &'a BTreeMap<usize, T>) -> Result<Option<Vec<&'a T>>> {
+    let found: Vec<&T> = frames.iter().filter_map(|frame| kept.get(frame)).collect();
+    match frames.iter().find(|&frame| !kept.contains_key(frame)) {
+        None => Ok(Some(found)),
+        Some(_) if found.is_empty() => Ok(None),
+        Some(frame) => {
+            let expected = format!("latents and a mask, as {} others of its clip have", found.len());
+            Err(Problem::new(format!("frame {frame}"), expected, "none").shape())
+        }
+    }
+}
+
 /// One clip of a stage: the frames that it sees, its conditioning latents and where its noise starts.
 struct Clip {
     frames: Vec<usize>,
@@ -447,10 +471,10 @@ struct Clip {
     noise_start: usize,
 }
 
-/// Scaled latents `[1, height / 8, width / 8, 4]` of a crop: the mode of the encoder's posterior, or a random sample of it drawn
-/// for `(seed, frame)`. Activations are stored as `coding`.
-pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
-    let moments = encoder.forward(&crop.to_tensor()?.cast(coding)?, &mut Trace::off())?;
+/// Scaled latents `[1, height / 8, width / 8, 4]` of a crop `[1, height, width, 3]` in [-1, 1]: the mode of the encoder's
+/// posterior, or a random sample of it drawn for `(seed, frame)`. Activations are stored as `coding`.
+pub(super) fn encode(encoder: &Encoder, crop: &Tensor, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
+    let moments = encoder.forward(&crop.cast(coding)?, &mut Trace::off())?;
     let mut latent = moments.mean.cast(Elem::F32)?;
     if let Some((seed, frame)) = sample {
         let noise = Tensor::noise(crop.gpu(), seed, POSTERIOR_NOISE, frame, latent.dims("latents")?)?;
@@ -459,6 +483,26 @@ pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, coding: Elem, sample: Optio
     latent.affine(LATENT_SCALE, 0.0)
 }
 
-pub(super) fn to_frame(picture: &Rgb8) -> Result<Frame> {
-    Ok(Frame { width: picture.width() as u32, height: picture.height() as u32, rgb: picture.to_bytes()? })
+pub(super) fn upload(gpu: &Gpu, frame: &Frame) -> Result<Rgb> {
+    Rgb::upload_at(gpu, frame.height as usize, frame.width as usize, frame.depth, &frame.rgb)
+}
+
+pub(super) fn to_frame(picture: &Rgb) -> Result<Frame> {
+    let (width, height) = (picture.width() as u32, picture.height() as u32);
+    Ok(Frame { width, height, depth: picture.depth(), rgb: picture.to_bytes()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_or_none;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn masks_of_some_frames_are_not_lost() {
+        let kept = BTreeMap::from([(3, 'a'), (5, 'b')]);
+        assert_eq!(all_or_none(&[5, 3, 3], &kept).unwrap(), Some(vec![&'b', &'a', &'a']));
+        assert_eq!(all_or_none(&[4, 6], &kept).unwrap(), None);
+        let error = all_or_none(&[3, 4, 5], &kept).unwrap_err().to_string();
+        assert!(error.contains("frame 4") && error.contains("2 others"), "{error}");
+    }
 }

@@ -216,8 +216,7 @@ fn colours_survive_with_any_matrix_and_range() {
     for matrix in [None, Some(Matrix::Bt709), Some(Matrix::Smpte170m), Some(Matrix::Bt470bg), Some(Matrix::Bt2020nc)] {
         for range in [None, Some(Range::Limited), Some(Range::Full)] {
             for size in [[64, 48], [63, 47]] {
-                let look =
-                    Look { matrix, range, primaries: bt709.clone(), transfer: bt709.clone(), pixel_aspect: None };
+                let look = Look { matrix, range, ..Look::standard() };
                 let mut spec = VideoSpec::new(size, Fps::INSIDE, look.clone());
                 spec.crf = Some(0);
                 let path = at(&folder, "c.mp4");
@@ -230,7 +229,8 @@ fn colours_survive_with_any_matrix_and_range() {
 
                 let case = format!("{matrix:?} {range:?} {size:?}");
                 let info = probe(&ffmpeg, &path).expect(&case);
-                assert_eq!(info.size, size, "{case}");
+                // x264 has no odd sizes in 4:2:0.
+                assert_eq!(info.size, [64, 48], "{case}");
                 assert_eq!(info.look.matrix, matrix, "{case}");
                 // Encoders write "limited" where nothing is said, which means the same.
                 assert_eq!(info.look.range_or_limited(), look.range_or_limited(), "{case}");
