@@ -277,7 +277,9 @@ fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options
     let (width, height) = (portrait.width as usize, portrait.height as usize);
     let picture = upload(gpu, portrait)?;
     let crop = match (options.face, options.parity) {
-        (None, Parity::Upstream) => Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(&portrait.clone().at_depth(Depth::Eight), side))?,
+        (None, Parity::Upstream) => {
+            Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(&portrait.clone().at_depth(Depth::Eight), side))?
+        }
         (Some(region), _) => picture.crop(&[region], side)?.to_tensor()?,
         (None, Parity::Corrected) => {
             let size = width.min(height) as f64;

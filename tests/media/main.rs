@@ -3,6 +3,7 @@
 mod audio;
 mod fidelity;
 mod frames;
+mod output;
 mod sound;
 mod video;
 mod writer;
