@@ -120,6 +120,9 @@ impl From<Fast> for Approximation {
     }
 }
 
+/// A job that takes longer than this is worth a trial.
+const LONG_S: f64 = 600.0;
+
 /// What a job's result is, for the last line.
 pub struct Made {
     pub frames: u64,
@@ -297,8 +300,8 @@ impl JobOptions {
         }
     }
 
-    /// The plan, the memory and the time that a job takes, as far as they are known before it runs. `lines` and the JSON object
-    /// `fields` say what the command's own inputs are.
+    /// What a job will do, with which memory and in about which time, as far as that is known before it runs: to standard output in
+    /// a dry run, else where progress goes. `lines` and the JSON object `fields` say what the command's own inputs are.
     pub fn describe(
         &self,
         gpu: &Gpu,
@@ -307,12 +310,16 @@ impl JobOptions {
         demand: &Demand,
         (lines, mut fields): (&[(&str, String)], serde_json::Value),
     ) -> Result<()> {
+        if self.output() == Output::Quiet && !self.dry_run {
+            return Ok(());
+        }
         let estimate = weights.estimate(gpu, demand)?;
         let rate = super::bench::measured_rate(gpu)?;
         let seconds = estimate.flops / rate;
+        let is_software = gpu.capabilities().kind == "software";
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
         if self.output() == Output::Json {
-            let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name,
+            let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name, "software_device": is_software,
                 "chunks": chunks, "keyframe_batches": batches, "windows": windows,
                 "inside_frames": plan.output_frames(), "unet_evaluations": demand.clip_evaluations,
                 "weight_bytes": estimate.weight_bytes, "winograd_bytes": estimate.winograd_bytes, "work_bytes": estimate.work_bytes,
@@ -323,28 +330,57 @@ impl JobOptions {
             return say(fields);
         }
         let gib = |bytes: f64| bytes / f64::from(1u32 << 30);
-        say(format_args!("{:<9} {}", "device", gpu.capabilities().name))?;
-        for (name, value) in lines {
-            say(format_args!("{name:<9} {value}"))?;
-        }
-        say(format_args!(
-            "{:<9} {chunks} chunks, {batches} keyframe batches, {windows} windows, {} evaluations of a clip",
-            "plan", demand.clip_evaluations
-        ))?;
-        say(format_args!(
-            "{:<9} {:.2} GiB of weights ({:.2} GiB of them for Winograd's convolutions), about {:.2} GiB at work",
+        let device = match is_software {
+            true => format!("{}: this is the CPU, no GPU was found", gpu.capabilities().name),
+            false => gpu.capabilities().name.clone(),
+        };
+        let mut all = vec![("device", device)];
+        all.extend(lines.iter().cloned());
+        all.push((
+            "plan",
+            format!(
+                "{chunks} chunks, {batches} keyframe batches, {windows} windows, {} evaluations of a clip",
+                demand.clip_evaluations
+            ),
+        ));
+        all.push((
             "memory",
-            gib(estimate.weight_bytes),
-            gib(estimate.winograd_bytes),
-            gib(estimate.work_bytes)
-        ))?;
-        say(format_args!(
-            "{:<9} {:.2} TFLOP, about {} at the {:.0} GFLOP/s measured here",
+            format!(
+                "{:.2} GiB of weights ({:.2} GiB of them for Winograd's convolutions), about {:.2} GiB at work",
+                gib(estimate.weight_bytes),
+                gib(estimate.winograd_bytes),
+                gib(estimate.work_bytes)
+            ),
+        ));
+        all.push((
             "work",
-            estimate.flops / 1e12,
-            duration(seconds),
-            rate / 1e9
-        ))
+            format!(
+                "{:.2} TFLOP, about {} at the {:.0} GFLOP/s measured here",
+                estimate.flops / 1e12,
+                duration(seconds),
+                rate / 1e9
+            ),
+        ));
+        if self.dry_run && seconds > LONG_S {
+            let (audio, out) = (self.audio.display(), self.out.with_file_name("trial"));
+            let out = self.out.extension().map_or(out.clone(), |end| out.with_extension(end));
+            all.push((
+                "trial",
+                format!(
+                    "three seconds first: ffmpeg -i {audio} -t 3 trial.wav, then the same command with --audio trial.wav --out {}",
+                    out.display()
+                ),
+            ));
+        }
+        for (name, value) in all {
+            let line = format!("{name:<9} {value}");
+            if self.dry_run {
+                say(line)?;
+            } else {
+                note(line);
+            }
+        }
+        Ok(())
     }
 
     fn sink(&self, look: Look, size: [u32; 2], fps: Fps) -> Result<Box<dyn FrameSink>> {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
-use viseme::media::Fps;
+use viseme::media::{Fps, FrameTimes};
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
 use viseme::pipelines::resume::{Identity, file_identity};
-use viseme::pipelines::segments::{Extend, Length};
+use viseme::pipelines::segments::Length;
+use viseme::pipelines::timeline::{Extend, Timeline};
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
 
@@ -46,6 +47,12 @@ pub struct Options {
     /// How a video that is too short goes on
     #[arg(long, value_enum, default_value = "bounce")]
     extend: ExtendArg,
+    /// Work from here on only; the rest of the video stays as it is, with its own sound
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    from: Option<f64>,
+    /// Work up to here only [with --from alone: as long as the speech lasts]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    to: Option<f64>,
     /// mask: source pixels outside the feathered mask stay as they are; none: the whole decoded crop
     #[arg(long, value_enum, default_value = "mask")]
     paste: PasteArg,
@@ -122,25 +129,47 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
     }
+    let survey = lipsync.survey()?;
+    let crop = survey.crop_side / weights.crop_side(Role::Interpolation)? as f64;
+    let [width, height] = survey.size;
+    let lines = [
+        ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
+        ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
+        ("crop", enlarged(survey.crop_side, crop)),
+        ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
+    ];
+    let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
+        "crop_side": survey.crop_side, "crop_enlarged": crop});
+    common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields))?;
     if common.dry_run {
-        let survey = lipsync.survey()?;
-        let [width, height] = survey.size;
-        let lines = [
-            ("video", format!("{width}x{height}, {} frames at {} a second", survey.video_frames, survey.fps)),
-            ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-            (
-                "output",
-                format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames()),
-            ),
-        ];
-        let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames});
-        return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields));
+        return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
     let frames = common.run(&gpu, identity, input.look()?, &bar, |work, observer| {
         lipsync.resume(work).on_progress(observer).frames()
     })?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+}
+
+/// How many frames a video has, and when.
+fn described(timeline: &Timeline) -> String {
+    let (times, fps) = (timeline.times(), timeline.fps());
+    let rate = match times {
+        FrameTimes::Constant { fps: own, .. } if *own == fps => format!("{fps} a second"),
+        FrameTimes::Constant { fps: own, .. } => format!("{own} a second, shown at {fps}"),
+        FrameTimes::Stamps { .. } => format!("times of their own, shown at {fps} a second"),
+    };
+    format!("{} frames at {rate}, {:.2} s", times.count(), times.duration_s())
+}
+
+/// How large the square around the face is, and by which factor what the network makes is enlarged to fill it.
+fn enlarged(side: f64, factor: f64) -> String {
+    let verdict = match factor {
+        f if f > 2.0 => format!(", enlarged {f:.1} times: the mouth will be softer than what is around it"),
+        f if f > 1.0 => format!(", enlarged {f:.1} times"),
+        _ => String::new(),
+    };
+    format!("{side:.0} pixels a side{verdict}")
 }
 
 impl Options {
@@ -166,6 +195,7 @@ impl Options {
                 ExtendArg::Loop => Extend::Loop,
                 ExtendArg::Hold => Extend::Hold,
             },
+            part_s: self.part_s(),
             paste: match self.paste {
                 PasteArg::Mask => Paste::Mask,
                 PasteArg::None => Paste::None,
@@ -203,10 +233,15 @@ impl Options {
             ("--length", format!("{:?}", self.length)),
             ("--extend", format!("{:?}", self.extend)),
             ("--fps", self.fps.to_string()),
+            ("--from, --to", format!("{:?}", self.part_s())),
         ] {
             identity.insert(option.into(), value);
         }
         Ok(identity)
+    }
+
+    fn part_s(&self) -> Option<(f64, Option<f64>)> {
+        (self.from.is_some() || self.to.is_some()).then(|| (self.from.unwrap_or(0.0), self.to))
     }
 
     fn folder_fps(&self) -> Result<Fps> {

@@ -18,21 +18,33 @@ const STDERR_TAIL_BYTES: usize = 4096;
 pub struct Ffmpeg {
     program: PathBuf,
     probe: Option<PathBuf>,
+    /// None of a build that no release names.
+    release: Option<(u32, u32)>,
 }
 
 impl Ffmpeg {
     /// The ffmpeg at `path`, or else the first in PATH. Errors: there is none, or it does not start.
     pub fn find(path: Option<&Path>) -> Result<Self> {
         let program = path.unwrap_or(Path::new("ffmpeg"));
-        if let Err(e) = version(program) {
-            return Err(Error::Ffmpeg(
-                Problem::new(program.display().to_string(), "the ffmpeg program", e).remedy(HINT),
-            ));
-        }
+        let version_line = version(program).map_err(|e| {
+            Error::Ffmpeg(Problem::new(program.display().to_string(), "the ffmpeg program", e).remedy(HINT))
+        })?;
         let name = if cfg!(windows) { "ffprobe.exe" } else { "ffprobe" };
         let probe = program.with_file_name(name);
         let probe = version(&probe).is_ok().then_some(probe);
-        Ok(Self { program: program.to_path_buf(), probe })
+        Ok(Self { program: program.to_path_buf(), probe, release: release(&version_line) })
+    }
+
+    /// Options of an output that keep each decoded frame with its own time stamp.
+    pub(super) fn passthrough(&self) -> [&'static str; 2] {
+        let option = if self.release.is_some_and(|release| release < (5, 1)) { "-vsync" } else { "-fps_mode" };
+        [option, "passthrough"]
+    }
+
+    /// Options of an output whose time stamps are to be as fine as the input's.
+    pub(super) fn source_time_base(&self) -> [&'static str; 2] {
+        let name = if self.release.is_some_and(|release| release < (7, 0)) { "-1" } else { "demux" };
+        ["-enc_time_base", name]
     }
 
     /// The same ffmpeg, taken to have no ffprobe beside it.
@@ -90,15 +102,22 @@ fn quiet(program: &Path) -> Command {
     command
 }
 
-fn version(program: &Path) -> Result<(), String> {
-    let status = Command::new(program)
-        .arg("-version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|e| e.to_string())?;
-    if status.success() { Ok(()) } else { Err(format!("a program that ends with {status} when asked for its version")) }
+/// The first line that `program` says of its version.
+fn version(program: &Path) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command.arg("-version").stdin(Stdio::null()).stderr(Stdio::null());
+    let ended = command.output().map_err(|e| e.to_string())?;
+    if !ended.status.success() {
+        return Err(format!("a program that ends with {} when asked for its version", ended.status));
+    }
+    Ok(String::from_utf8_lossy(&ended.stdout).lines().next().unwrap_or("").to_string())
+}
+
+/// `ffmpeg version 5.1.6-0+deb12u1 Copyright ..`, `ffmpeg version n7.0 ..`.
+fn release(line: &str) -> Option<(u32, u32)> {
+    let version = line.split(' ').nth(2)?.trim_start_matches('n');
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// `path` as ffmpeg takes it for a file whatever it is called: `-x.mp4` is no option then and `a:b.mp4` no protocol.
@@ -149,6 +168,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// All that `command` prints; what it says instead becomes an error by `refused`.
+pub(super) fn output(command: &mut Command, refused: impl Fn(&str) -> Error) -> Result<Vec<u8>> {
+    let mut process = Process::spawn(command.stdout(Stdio::piped()))?;
+    let mut printed = Vec::new();
+    if let Some(mut pipe) = process.stdout() {
+        pipe.read_to_end(&mut printed).map_err(|e| refused(&e.to_string()))?;
+    }
+    let (status, said) = process.wait()?;
+    if status.success() { Ok(printed) } else { Err(refused(&ending(status, &said))) }
 }
 
 fn tail(mut stderr: impl Read) -> String {

@@ -55,6 +55,28 @@ impl Fps {
     /// What the networks work at.
     pub const INSIDE: Self = Self { num: 25, den: 1 };
 
+    /// Rates that cameras and editors use, in rising order; where a short clip fits both of a pair, the whole number.
+    pub(super) const USUAL: [Self; 10] = {
+        const fn ntsc(num: u32) -> Fps {
+            Fps { num, den: 1001 }
+        }
+        const fn whole(num: u32) -> Fps {
+            Fps { num, den: 1 }
+        }
+        [
+            whole(15),
+            whole(24),
+            ntsc(24_000),
+            whole(25),
+            whole(30),
+            ntsc(30_000),
+            whole(50),
+            whole(60),
+            ntsc(60_000),
+            whole(120),
+        ]
+    };
+
     /// Errors: zero or less than one frame in 1000 s, or more than 1000 a second.
     pub fn new(num: u32, den: u32) -> Result<Self> {
         let rate = f64::from(num) / f64::from(den);
@@ -185,6 +207,8 @@ pub struct FrameReader {
     next: u64,
     /// The last frames read, the newest of them frame `next - 1`.
     recent: VecDeque<Frame>,
+    /// The last frame there is, once it turned out that there are fewer than were promised.
+    last: Option<u64>,
 }
 
 impl FrameReader {
@@ -193,7 +217,7 @@ impl FrameReader {
     pub fn new(source: Box<dyn FrameSource>) -> Self {
         let [width, height] = source.size();
         let frame_bytes = (width as usize * height as usize * 3 * source.depth().bytes()).max(1);
-        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new() }
+        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new(), last: None }
     }
 
     pub fn size(&self) -> [u32; 2] {
@@ -231,6 +255,26 @@ impl FrameReader {
         }
         let back = (self.next - index) as usize;
         Ok(self.recent.get(self.recent.len() - back))
+    }
+
+    /// Frame `index`, or the last one where a file holds fewer than its time stamps promise, which is said once. Errors: it holds
+    /// none.
+    pub fn frame_or_last(&mut self, index: u64) -> Result<&Frame> {
+        let mut index = self.last.map_or(index, |last| index.min(last));
+        if self.frame(index)?.is_none() {
+            while self.recent.is_empty() && self.next > 0 {
+                self.seek(self.next.saturating_sub(self.block as u64))?;
+                while self.frame(self.next)?.is_some() {}
+            }
+            if self.recent.is_empty() {
+                return Err(Problem::new("video", "a frame or more", "none").input());
+            }
+            index = self.next - 1;
+            tracing::warn!("the video's frames end at number {index} where its time stamps go on; that frame stays");
+            self.last = Some(index);
+        }
+        let back = (self.next - index) as usize;
+        Ok(&self.recent[self.recent.len() - back])
     }
 
     fn seek(&mut self, index: u64) -> Result<()> {
@@ -292,6 +336,10 @@ impl FrameSource for FolderSource {
 
     fn depth(&self) -> Depth {
         self.depth
+    }
+
+    fn times(&self) -> Option<FrameTimes> {
+        Some(FrameTimes::Constant { fps: self.fps, count: self.count() })
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>> {

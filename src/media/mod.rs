@@ -1,6 +1,7 @@
 //! Sound and pictures in and out: wav and everything that ffmpeg decodes, folders of pictures, videos through ffmpeg.
 
 pub mod audio;
+mod downmix;
 pub mod ffmpeg;
 pub(crate) mod file;
 pub(crate) mod filters;
@@ -8,10 +9,14 @@ pub mod frames;
 pub mod pixels;
 pub mod probe;
 pub mod reader;
+mod resampler;
+mod soundtrack;
+mod stamps;
 pub mod times;
+mod wav;
 pub mod writer;
 
-pub use audio::{Audio, Blocks};
+pub use audio::{Audio, Blocks, PublishedChannels};
 pub use ffmpeg::Ffmpeg;
 pub use frames::{Fps, Frame, FrameSink, FrameSource};
 pub use pixels::PixelFormat;

@@ -10,16 +10,18 @@ use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, r
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
+use super::timeline::{Extend, Timeline};
 use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
-use crate::media::{Audio, Fps, Frame};
+use crate::media::{Audio, Fps, Frame, FrameTimes};
 use crate::models::vae::Encoder;
 use crate::ops::{Depth, Filter, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// How to make the video; the default is what is published, corrected where docs/differences.md says so.
 #[derive(Debug, Clone)]
@@ -79,17 +81,19 @@ pub struct Animate<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl<'a> Animate<'a> {
     /// `portrait` is any picture with one face, best a crop around it.
     pub fn new(gpu: &Gpu, weights: &'a WeightSet, portrait: Frame, audio: Audio) -> Self {
         let (options, reporter) = (Options::default(), Reporter::default());
-        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None }
+        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None, surveyed: OnceCell::new() }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -112,6 +116,14 @@ impl<'a> Animate<'a> {
 
     /// What will be done, from a first pass over the audio.
     pub fn survey(&self) -> Result<Survey> {
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
+        }
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
         let frames = samples.div_ceil(FRAME_SAMPLES);
         let frames = match self.options.parity {
@@ -191,7 +203,9 @@ impl<'a> Animate<'a> {
         };
         reporter.total = stages.units(0);
         let total = survey.plan.output_frames() as u64;
-        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], Fps::INSIDE, total))
+        let times = FrameTimes::Constant { fps: Fps::INSIDE, count: total };
+        let timeline = Timeline::new(times, Fps::INSIDE, Extend::Hold, frames);
+        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, total))
     }
 }
 

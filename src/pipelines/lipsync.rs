@@ -10,7 +10,8 @@ use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, r
 use super::region::{Filmed, Regions};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
-use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::segments::{FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
     CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload,
 };
@@ -25,6 +26,7 @@ use crate::models::vae::Encoder;
 use crate::ops::{KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// What happens to the decoded crop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +46,9 @@ pub struct Options {
     pub mask: MaskRule,
     pub length: Length,
     pub extend: Extend,
+    /// The stretch of the video to work on, in its seconds; the second None: as long as the speech. All else of the video stays
+    /// as it is, and [`Options::length`] and [`Options::extend`] do not count. None: the whole video.
+    pub part_s: Option<(f64, Option<f64>)>,
     pub paste: Paste,
     /// Pixels of the crop over which the mask fades; None: a fiftieth of its side.
     pub feather: Option<f32>,
@@ -63,6 +68,7 @@ impl Default for Options {
             mask: MaskRule::default(),
             length: Length::Audio,
             extend: Extend::Bounce,
+            part_s: None,
             paste: Paste::Mask,
             feather: None,
             face: None,
@@ -84,6 +90,7 @@ pub struct LipSync<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl<'a> LipSync<'a> {
@@ -106,11 +113,13 @@ impl<'a> LipSync<'a> {
             options: Options::default(),
             reporter: Reporter::default(),
             work: None,
+            surveyed: OnceCell::new(),
         }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -137,20 +146,35 @@ impl<'a> LipSync<'a> {
         self
     }
 
-    /// What will be done, from a first pass over video and audio.
+    /// What will be done, from a first pass over the audio, and over the video where its source does not know its frame times.
     pub fn survey(&self) -> Result<Survey> {
-        let mut source = (self.video)()?;
-        let mut video_frames = 0;
-        while source.next_frame()?.is_some() {
-            video_frames += 1;
-            self.reporter.cancel.check()?;
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
         }
-        if video_frames == 0 {
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
+        let mut source = (self.video)()?;
+        let times = match source.times() {
+            Some(times) => times,
+            None => {
+                let mut count = 0;
+                while source.next_frame()?.is_some() {
+                    count += 1;
+                    self.reporter.cancel.check()?;
+                }
+                FrameTimes::Constant { fps: source.fps(), count }
+            }
+        };
+        if times.count() == 0 {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
-        self.landmarks.check_count("landmarks", video_frames)?;
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
-        Survey::new(&self.options, source.size(), source.fps(), video_frames, samples)
+        let mut survey = Survey::new(&self.options, source.as_ref(), times, samples)?;
+        survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
+        Ok(survey)
     }
 
     /// Does it: finished frames in order, made as they are asked for. Errors come as the last item.
@@ -196,17 +220,10 @@ impl<'a> LipSync<'a> {
         let interpolation = Stage { unet, weaker: None, projection, embeddings: wavlm, course, phase, noise };
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
-        let landmarks = self.landmarks.for_pictures("landmarks", survey.size)?;
-        let sources = FrameReader::new((self.video)()?);
-        let filmed = Filmed {
-            size: survey.size,
-            pixel_aspect: sources.pixel_aspect(),
-            times: FrameTimes::Constant { fps: survey.fps, count: survey.video_frames },
-        };
         let footage = Footage {
             encoder: weights.encoder(&gpu, storage)?,
-            regions: Regions::new(&landmarks, filmed, options.face, parity, side)?,
-            sources,
+            regions: survey.regions(&self.landmarks, &options, side)?,
+            sources: FrameReader::new((self.video)()?),
             encoded: FrameReader::new((self.video)()?),
             occluder: self.occluder.map(FrameReader::new),
             first: None,
@@ -231,7 +248,7 @@ impl<'a> LipSync<'a> {
         };
         reporter.total = stages.units(inside);
         let size = footage.size();
-        Ok(Frames::new(stages, Box::new(footage), reporter, size, survey.fps, survey.output_frames))
+        Ok(Frames::new(stages, Box::new(footage), reporter, size, survey.timeline, survey.output_frames))
     }
 }
 
@@ -240,28 +257,62 @@ impl<'a> LipSync<'a> {
 pub struct Survey {
     /// Width and height of the video.
     pub size: [u32; 2],
-    pub fps: Fps,
-    pub video_frames: u64,
+    /// Width of a pixel over its height, as it is shown.
+    pub pixel_aspect: f64,
+    pub timeline: Timeline,
     pub samples: usize,
     /// Frames at 25 a second.
     pub inside_frames: usize,
-    pub video_inside_frames: usize,
     /// Frames that come out, at the video's rate.
     pub output_frames: u64,
     pub plan: Plan,
+    /// Longer side of the square around the face, in the video's pixels.
+    pub crop_side: f64,
 }
 
 impl Survey {
-    fn new(options: &Options, size: [u32; 2], fps: Fps, video_frames: u64, samples: usize) -> Result<Self> {
-        let video_inside_frames = Fps::INSIDE.frames_in(video_frames, fps) as usize;
+    fn new(options: &Options, source: &dyn FrameSource, times: FrameTimes, samples: usize) -> Result<Self> {
+        let (size, pixel_aspect, fps) = (source.size(), source.pixel_aspect(), source.fps());
         let audio_frames = samples.div_ceil(FRAME_SAMPLES);
+        let strip = Timeline::new(times.clone(), fps, Extend::Hold, 0).strip();
+        if let Some(part_s) = options.part_s {
+            let part = part(part_s, strip, fps, audio_frames)?;
+            if options.paste == Paste::None {
+                let remedy = "the rest of the video has another size than the crop";
+                let problem = Problem::new("a part of the video", "the mask pasted back", "the crop");
+                return Err(problem.remedy(remedy).usage());
+            }
+            let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
+            let plan = Plan::keysync(inside_frames, options.parity)?;
+            let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
+            return Ok(Self {
+                size,
+                pixel_aspect,
+                timeline,
+                samples,
+                inside_frames,
+                output_frames: strip,
+                plan,
+                crop_side: 0.0,
+            });
+        }
+        let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
         let inside_frames = match options.parity {
             Parity::Corrected => options.length.frames(audio_frames, video_inside_frames),
             Parity::Upstream => audio_frames.min(video_inside_frames).min(max_frames(UPSTREAM_CAP_S, 25)),
         };
         let plan = Plan::keysync(inside_frames, options.parity)?;
         let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
-        Ok(Self { size, fps, video_frames, samples, inside_frames, video_inside_frames, output_frames, plan })
+        let timeline = Timeline::new(times, fps, options.extend, inside_frames);
+        Ok(Self { size, pixel_aspect, timeline, samples, inside_frames, output_frames, plan, crop_side: 0.0 })
+    }
+
+    /// The crop of each frame of the video, `side` pixels large for the networks. Errors: landmarks that do not belong to it.
+    fn regions(&self, landmarks: &Landmarks, options: &Options, side: usize) -> Result<Regions> {
+        let landmarks = landmarks.for_pictures("landmarks", self.size)?;
+        let landmarks = landmarks.per_frame("landmarks", self.timeline.times(), self.timeline.fps())?;
+        let (size, pixel_aspect, times) = (self.size, self.pixel_aspect, self.timeline.times().clone());
+        Regions::new(&landmarks, Filmed { size, pixel_aspect, times }, options.face, options.parity, side)
     }
 
     /// What the job asks of its networks. Errors: sampling that no loop can be made of.
@@ -280,6 +331,24 @@ impl Survey {
             storage: options.storage,
         })
     }
+}
+
+/// The output frames of a stretch given in seconds. Errors: it is empty, or begins behind the video's end.
+fn part((from_s, to_s): (f64, Option<f64>), strip: u64, fps: Fps, audio_frames: usize) -> Result<Part> {
+    let length_s = strip as f64 / fps.as_f64();
+    let frame = |time_s: f64| (time_s * fps.as_f64()).round() as u64;
+    let first = frame(from_s);
+    let end = match to_s {
+        Some(to_s) => frame(to_s),
+        None => first + fps.frames_in(audio_frames as u64, Fps::INSIDE),
+    };
+    let part = Part { first, end: end.min(strip) };
+    if from_s >= 0.0 && part.first < part.end {
+        return Ok(part);
+    }
+    let to = to_s.map_or("the end of the speech".to_string(), |to_s| format!("{to_s} s"));
+    let expected = format!("a stretch of the video, which lasts {length_s:.2} s");
+    Err(Problem::new("the part to work on", expected, format!("from {from_s} s to {to}")).usage())
 }
 
 /// The video whose mouth is made anew.
@@ -310,9 +379,7 @@ impl Footage {
 
     /// The source frame that inside frame `inside` of the plan is made from.
     fn source_of(&self, inside: usize) -> u64 {
-        let inside = self.survey.plan.source(inside);
-        let shown = self.options.extend.source(inside, self.survey.video_inside_frames);
-        self.survey.fps.frame_of(shown as u64, Fps::INSIDE).min(self.survey.video_frames - 1)
+        self.survey.timeline.source_of_inside(self.survey.plan.source(inside))
     }
 
     /// The mask of an inside frame, 1 where it is generated: `[1, side / step, side / step, 1]`.
@@ -372,16 +439,20 @@ impl System for Footage {
         }
         let feather = self.options.feather.unwrap_or(self.side as f32 / 50.0);
         let alpha = self.mask(inside, 1)?.feather_mask(feather)?;
-        let source = self.options.extend.source(output as usize, self.survey.video_frames as usize) as u64;
+        let source = self.survey.timeline.moment(output).source;
         let region = self.regions.at(source as usize);
         let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
         to_frame(&whole.composite(picture, &[region], &alpha, feather)?)
     }
+
+    fn unchanged(&mut self, output: u64) -> Result<Frame> {
+        let source = self.survey.timeline.moment(output).source;
+        Ok(self.sources.frame_or_last(source)?.clone())
+    }
 }
 
 fn upload_frame(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
-    let frame = video.frame(index)?;
-    upload(gpu, frame.ok_or_else(|| Problem::new("video", format!("frame {index}"), "its end").input())?)
+    upload(gpu, video.frame_or_last(index)?)
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.

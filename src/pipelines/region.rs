@@ -69,6 +69,14 @@ impl Regions {
         Ok(Self { landmarks: landmarks.clone(), filmed, rule, side, rescaled })
     }
 
+    /// Longer side of the crop, in the picture's pixels.
+    pub fn side(&self) -> f64 {
+        match self.rule {
+            Rule::Fixed(region) => region.width.max(region.height),
+            Rule::Follow { size } => size.max(size / self.filmed.pixel_aspect),
+        }
+    }
+
     /// The crop of source frame `frame`, in its pixels.
     pub fn at(&self, frame: usize) -> Region {
         match self.rule {

@@ -51,6 +51,11 @@ pub(super) trait System {
 
     /// Output frame `output`, whose picture is that of frame `inside`.
     fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame>;
+
+    /// Output frame `output` where nothing is made anew.
+    fn unchanged(&mut self, output: u64) -> Result<Frame> {
+        Err(Problem::new(format!("output frame {output}"), "a picture of its own", "none").shape())
+    }
 }
 
 /// What becomes of the frame that two windows share.

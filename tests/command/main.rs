@@ -5,6 +5,9 @@
 mod animate;
 #[path = "../common/device.rs"]
 mod device;
+mod gallery;
+#[path = "../common/numbered.rs"]
+mod numbered;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;

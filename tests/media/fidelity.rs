@@ -31,8 +31,10 @@ fn through(ffmpeg: &Ffmpeg, info: &VideoInfo, out: &Path, codec: &str, crf: Opti
 
 /// The first frame's luma as it is stored, of 16 bits a value.
 fn luma(path: &Path, format: &str, count: usize) -> Vec<u16> {
-    let run = Command::new("ffmpeg").args(["-nostdin", "-loglevel", "error", "-i"]).arg(path);
-    let run = run.args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", format, "-"]).output().expect("ffmpeg starts");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "error", "-i"]).arg(path);
+    let run =
+        command.args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", format, "-"]).output().expect("ffmpeg starts");
     run.stdout.chunks_exact(2).take(count).map(|value| u16::from_le_bytes([value[0], value[1]])).collect()
 }
 
