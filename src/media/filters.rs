@@ -12,14 +12,14 @@ use crate::{Problem, Result};
 const WHITE: f64 = 203.0;
 const PEAK: f64 = 1000.0;
 
-/// An error where reading the video needs a filter that this ffmpeg was built without.
-pub(super) fn check(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<()> {
+/// The video, unless reading it needs a filter that this ffmpeg was built without.
+pub(super) fn check(ffmpeg: &Ffmpeg, info: VideoInfo) -> Result<VideoInfo> {
     let needed: &[&str] = match (info.look.hdr(), info.interlace) {
         (Some(_), _) => &["zscale", "tonemap"],
         (None, Some(_)) => &["bwdif"],
         (None, None) => &[],
     };
-    let Some(missing) = needed.iter().find(|name| !ffmpeg.has_filter(name)) else { return Ok(()) };
+    let Some(missing) = needed.iter().find(|name| !ffmpeg.has_filter(name)) else { return Ok(info) };
     let kind = if info.look.hdr().is_some() { "HDR (PQ or HLG)" } else { "interlaced" };
     let expected = format!("an ffmpeg with the filter {missing}, which {kind} video needs");
     let problem = Problem::new(info.path.display().to_string(), expected, "one that was built without it");

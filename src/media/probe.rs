@@ -226,10 +226,8 @@ pub fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     }
     let described = match ffmpeg.probe_command() {
         Some(mut command) => {
-            command
-                .args(["-show_streams", "-show_format", "-of", "json"])
-                .args(["-show_frames", "-read_intervals", FIRST_PACKETS])
-                .arg(ffmpeg::file(path));
+            command.args(["-show_streams", "-show_format", "-of", "json"]);
+            command.args(["-show_frames", "-read_intervals", FIRST_PACKETS]).arg(ffmpeg::file(path));
             from_json(path, &ffmpeg::output(&mut command, |found| not_a_video(path, found))?)?
         }
         None => {
@@ -239,7 +237,6 @@ pub fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
             from_description(path, &said).unwrap_or_else(|| Err(not_a_video(path, &ffmpeg::ending(status, &said))))?
         }
     };
-    filters::check(ffmpeg, &described.info)?;
     described.timed(ffmpeg)
 }
 
@@ -254,7 +251,8 @@ struct Described {
 
 impl Described {
     fn timed(self, ffmpeg: &Ffmpeg) -> Result<VideoInfo> {
-        let Self { mut info, rates, packets_tell } = self;
+        let Self { info, rates, packets_tell } = self;
+        let mut info = filters::check(ffmpeg, info)?;
         let subject = info.path.display().to_string();
         let told = if packets_tell { stamps::of_packets(ffmpeg, &info)? } else { None };
         let stamps = match told {
@@ -384,8 +382,7 @@ fn from_json(path: &Path, json: &[u8]) -> Result<Described> {
     });
     let described = first_field(stream.field_order.as_deref().unwrap_or(""));
     let interlace = flagged.or_else(|| Some(Interlace { first: described?, is_flagged: false }));
-    let is_any = |names: &[&str]| names.iter().any(|name| json.format.format_name.contains(name));
-    let seeks_exactly = is_any(&["mov", "matroska"]);
+    let seeks_exactly = ["mov", "matroska"].iter().any(|name| json.format.format_name.contains(name));
     // VP8 hides frames in packets of their own.
     let packets_tell = seeks_exactly && stream.codec_name.as_deref() != Some("vp8");
     let info = VideoInfo {

@@ -59,16 +59,16 @@ impl FrameSource for VideoReader {
         self.info.fps
     }
 
+    fn times(&self) -> Option<FrameTimes> {
+        Some(self.info.times.clone())
+    }
+
     fn depth(&self) -> Depth {
         self.info.look.pixels.depth()
     }
 
     fn pixel_aspect(&self) -> f64 {
         self.info.look.pixel_aspect.map_or(1.0, |[x, y]| f64::from(x) / f64::from(y))
-    }
-
-    fn times(&self) -> Option<FrameTimes> {
-        Some(self.info.times.clone())
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>> {
