@@ -1,4 +1,1 @@
-//! Where the face is, and which part of it is generated.
 
-pub mod landmarks;
-pub mod mask;

@@ -5,6 +5,7 @@ mod downmix;
 pub mod ffmpeg;
 pub(crate) mod file;
 pub mod frames;
+pub mod picture;
 pub mod probe;
 pub mod reader;
 mod resampler;

@@ -157,7 +157,7 @@ struct Described {
     rates: Vec<Fps>,
     /// Whether each packet is a frame with its time.
     packets_tell: bool,
-    /// A picture that moves has no rate to keep.
+    /// A picture that moves has no rate to keep; nor has a video of one frame.
     is_picture: bool,
 }
 
@@ -172,7 +172,7 @@ impl Described {
         };
         info.first_s = stamps.starts_s.first().copied().unwrap_or(0.0);
         (info.times, info.fps) = FrameTimes::of_stamps(&subject, &stamps.starts_s, stamps.last_s, &rates)?;
-        if is_picture {
+        if is_picture || info.times.count() == 1 {
             info.fps = Fps::INSIDE;
         }
         Ok(info)

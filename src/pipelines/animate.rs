@@ -6,7 +6,7 @@
 use super::audio::{beats_embeddings, interpolation_embeddings, keyframe_embeddings};
 use super::emotion::Emotion;
 use super::frames::Frames;
-use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, heard, read_samples};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
@@ -16,7 +16,7 @@ use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
-use crate::media::{Audio, Fps, Frame, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
 use crate::ops::{Filter, KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
@@ -124,7 +124,10 @@ impl<'a> Animate<'a> {
     }
 
     fn look(&self) -> Result<Survey> {
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
+        let samples = count_samples(
+            &heard(&self.audio, self.options.parity, PublishedChannels::FirstIfResampled),
+            &self.reporter.cancel,
+        )?;
         let frames = samples.div_ceil(FRAME_SAMPLES);
         let frames = match self.options.parity {
             Parity::Corrected => frames,
@@ -146,7 +149,7 @@ impl<'a> Animate<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, cancel) = (survey.frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&heard(&self.audio, parity, PublishedChannels::FirstIfResampled), &cancel)?;
         let beats = {
             let model = weights.beats(&gpu, storage)?;
             Embeddings::collect("beats", &cancel, |emit| {

@@ -2,8 +2,9 @@
 
 use super::audio::Emit;
 use super::floats::FloatFile;
+use super::segments::Parity;
 use crate::gpu::Gpu;
-use crate::media::Audio;
+use crate::media::{Audio, PublishedChannels};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -100,6 +101,14 @@ impl Embeddings {
     }
 }
 
+/// Speech as a program hears it: with parity the published one's `channels`, resampled as there.
+pub(super) fn heard(audio: &Audio, parity: Parity, channels: PublishedChannels) -> Audio {
+    match parity {
+        Parity::Corrected => audio.clone(),
+        Parity::Upstream => audio.clone().as_published(channels),
+    }
+}
+
 /// All samples at 16 kHz, on disk.
 pub(super) fn read_samples(audio: &Audio, cancel: &Cancel) -> Result<FloatFile> {
     let mut file = FloatFile::temporary("samples")?;
@@ -112,6 +121,9 @@ pub(super) fn read_samples(audio: &Audio, cancel: &Cancel) -> Result<FloatFile> 
 
 /// How many samples at 16 kHz there are.
 pub(super) fn count_samples(audio: &Audio, cancel: &Cancel) -> Result<usize> {
+    if let Some(samples) = audio.known_len()? {
+        return Ok(samples as usize);
+    }
     let mut samples = 0;
     for block in audio.blocks()? {
         samples += block?.len();

@@ -6,7 +6,7 @@
 
 use super::audio::{hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
-use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, heard, read_samples};
 use super::region::Regions;
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
@@ -21,7 +21,7 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
-use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
 use crate::ops::{KERNELS, Region, Rgb8};
 use crate::tensor::Tensor;
@@ -171,7 +171,8 @@ impl<'a> LipSync<'a> {
         if times.count() == 0 {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
+        let samples =
+            count_samples(&heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
         let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
         survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
         Ok(survey)
@@ -194,7 +195,7 @@ impl<'a> LipSync<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&heard(&self.audio, parity, PublishedChannels::Mean), &cancel)?;
         let hubert = {
             let model = weights.hubert(&gpu, storage)?;
             Embeddings::collect("hubert", &cancel, |emit| {

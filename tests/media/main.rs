@@ -2,6 +2,7 @@
 
 mod audio;
 mod frames;
+mod pictures;
 mod sound;
 mod video;
 mod writer;
