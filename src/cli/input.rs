@@ -32,10 +32,19 @@ impl Input {
         })
     }
 
-    pub fn look(&self) -> Look {
+    /// Read with 8 bits a colour whatever it holds, as the published programs read everything.
+    pub fn in_eight_bits(mut self) -> Self {
+        if let Input::Video { info, .. } = &mut self {
+            info.look.pixels.bits = 8;
+        }
+        self
+    }
+
+    /// What a video made of it looks like.
+    pub fn look(&self) -> Result<Look> {
         match self {
-            Input::Video { info, .. } => info.look.clone(),
-            Input::Folder { .. } => Look::standard(),
+            Input::Video { info, .. } => Ok(info.shown()),
+            Input::Folder { path, fps } => FolderSource::open(path, *fps).map(|pictures| pictures.look()),
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Options {
     /// Landmark where the mask begins
     #[arg(long, default_value_t = NOSE_INDEX, value_name = "N")]
     nose_index: usize,
-    /// The square to work on, in the video's pixels [default: around the landmarks]
+    /// The square to work on, in the video's pixels, SIDE in rows [default: around the landmarks]
     #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true)]
     face: Option<String>,
     /// Pictures of the video's size, white where something in front of the face must stay
@@ -105,12 +105,19 @@ enum PasteArg {
 
 pub fn run(options: &Options) -> Result<()> {
     let common = &options.job;
-    let job = options.job()?;
+    let mut job = options.job()?;
     common.check_output(&[&options.video])?;
     let open = |path| Input::open(path, options.folder_fps()?, common.ffmpeg.as_deref());
-    let input = open(&options.video)?;
+    let mut input = open(&options.video)?;
+    if common.upstream_parity {
+        input = input.in_eight_bits();
+    }
     let landmarks = Landmarks::read(&options.landmarks)?;
     let landmarks = landmarks.for_pictures(&options.landmarks.display().to_string(), input.source()?.size())?;
+    if let Some(face) = job.face.as_mut().filter(|_| !common.upstream_parity) {
+        // A square as it is shown.
+        face.width /= input.source()?.pixel_aspect();
+    }
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
     let gpu = common.device.open(common.output() != Output::Text)?;
     let video = || input.source();
@@ -138,7 +145,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common.run(&gpu, identity, input.look(), &bar, |work, observer| {
+    let frames = common.run(&gpu, identity, input.look()?, &bar, |work, observer| {
         lipsync.resume(work).on_progress(observer).frames()
     })?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })

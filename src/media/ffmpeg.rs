@@ -63,6 +63,24 @@ impl Ffmpeg {
         quiet(&self.program)
     }
 
+    /// Whether it was built with the filter.
+    pub(super) fn has_filter(&self, name: &str) -> bool {
+        self.asked(&["-filters"]).lines().any(|line| line.split_whitespace().nth(1) == Some(name))
+    }
+
+    /// The pixel formats that `encoder` takes; none where it does not say, or is not there.
+    pub(super) fn pixel_formats(&self, encoder: &str) -> Vec<String> {
+        let help = self.asked(&["-h", &format!("encoder={encoder}")]);
+        let listed = help.lines().find_map(|line| line.trim().strip_prefix("Supported pixel formats:"));
+        listed.unwrap_or("").split_whitespace().map(str::to_string).collect()
+    }
+
+    /// What it prints about itself; nothing where it cannot say.
+    fn asked(&self, args: &[&str]) -> String {
+        let ended = quiet(&self.program).args(args).stdout(Stdio::piped()).output();
+        ended.map_or(String::new(), |ended| String::from_utf8_lossy(&ended.stdout).into_owned())
+    }
+
     pub(super) fn probe_command(&self) -> Option<Command> {
         let mut command = quiet(self.probe.as_deref()?);
         command.args(["-loglevel", "error"]);
@@ -206,6 +224,21 @@ fn is_file_size_signal(status: ExitStatus) -> bool {
         let _ = status;
         false
     }
+}
+
+/// Options by which ffmpeg says warnings too, each line with its level: for [`errors`] and [`changed_size`].
+pub(super) const WARNINGS: [&str; 2] = ["-loglevel", "level+warning"];
+
+/// The lines of errors among what it said with [`WARNINGS`].
+pub(super) fn errors(said: &str) -> String {
+    let levels = ["[error] ", "[fatal] ", "[panic] "];
+    let text = |line: &str| levels.iter().find(|level| line.contains(*level)).map(|level| line.replacen(level, "", 1));
+    said.lines().filter_map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether frames of another size came, by what it said with [`WARNINGS`].
+pub(super) fn changed_size(said: &str) -> bool {
+    said.contains("Changing video frame properties on the fly")
 }
 
 /// The last line or two that ffmpeg said, or how it ended if it said nothing.

@@ -9,15 +9,40 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::picture::{self, is_picture};
+use super::pixels::{Chroma, PixelFormat};
+use super::probe::Look;
 use super::times::FrameTimes;
+use crate::ops::Depth;
 use crate::{Error, Problem, Result};
 
-/// One picture: `rgb` holds `height` rows of `width` pixels of 3 bytes, top left first.
+/// One picture: `rgb` holds `height` rows of `width` pixels of 3 values, top left first, a value being a byte or, of 16 bits, two,
+/// the lower one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub width: u32,
     pub height: u32,
+    pub depth: Depth,
     pub rgb: Vec<u8>,
+}
+
+impl Frame {
+    /// Of 8 bits a colour.
+    pub fn rgb8(width: u32, height: u32, rgb: Vec<u8>) -> Self {
+        Self { width, height, depth: Depth::Eight, rgb }
+    }
+
+    /// The same picture with values of `depth`, rounded where that is less.
+    pub fn at_depth(self, depth: Depth) -> Self {
+        let rgb = match (self.depth, depth) {
+            (Depth::Eight, Depth::Sixteen) => self.rgb.iter().flat_map(|&value| [value; 2]).collect(),
+            (Depth::Sixteen, Depth::Eight) => {
+                let (values, _) = self.rgb.as_chunks();
+                values.iter().map(|&value| ((u32::from(u16::from_le_bytes(value)) + 128) / 257) as u8).collect()
+            }
+            _ => self.rgb,
+        };
+        Self { depth, rgb, ..self }
+    }
 }
 
 /// Frames per second as a fraction: 30000/1001 has no exact decimal.
@@ -95,6 +120,14 @@ pub trait FrameSource: Send {
     fn size(&self) -> [u32; 2];
     /// The rate of what is made from it.
     fn fps(&self) -> Fps;
+    /// Of every frame's values.
+    fn depth(&self) -> Depth {
+        Depth::Eight
+    }
+    /// Width of a pixel over its height, as it is shown.
+    fn pixel_aspect(&self) -> f64 {
+        1.0
+    }
     /// When its frames are on screen, where that is known without reading them all; else they follow [`FrameSource::fps`].
     fn times(&self) -> Option<FrameTimes> {
         None
@@ -184,7 +217,7 @@ impl FrameReader {
 
     pub fn new(source: Box<dyn FrameSource>) -> Self {
         let [width, height] = source.size();
-        let frame_bytes = (width as usize * height as usize * 3).max(1);
+        let frame_bytes = (width as usize * height as usize * 3 * source.depth().bytes()).max(1);
         Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new(), last: None }
     }
 
@@ -194,6 +227,14 @@ impl FrameReader {
 
     pub fn fps(&self) -> Fps {
         self.source.fps()
+    }
+
+    pub fn depth(&self) -> Depth {
+        self.source.depth()
+    }
+
+    pub fn pixel_aspect(&self) -> f64 {
+        self.source.pixel_aspect()
     }
 
     /// Frame `index`, or None past the end.
@@ -245,10 +286,11 @@ impl FrameReader {
     }
 }
 
-/// The pictures of a folder, known by the ends of their names, `frame2.png` before `frame10.png`.
+/// The pictures of a folder, known by the ends of their names, `frame2.png` before `frame10.png`, all with the first one's depth.
 pub struct FolderSource {
     files: Vec<PathBuf>,
     size: [u32; 2],
+    depth: Depth,
     fps: Fps,
     next: usize,
 }
@@ -260,12 +302,19 @@ impl FolderSource {
         let Some(first) = files.first() else {
             return Err(Problem::new(dir.display().to_string(), "a picture or more", "none").input());
         };
-        let size = read_picture(first)?;
-        Ok(Self { size: [size.width, size.height], files, fps, next: 0 })
+        let first = read_picture(first)?;
+        Ok(Self { size: [first.width, first.height], depth: first.depth, files, fps, next: 0 })
     }
 
     pub fn count(&self) -> u64 {
         self.files.len() as u64
+    }
+
+    /// What a video made of them looks like: new, with their depth.
+    pub fn look(&self) -> Look {
+        let bits = 8 * self.depth.bytes() as u32;
+        let pixels = PixelFormat { bits, chroma: Chroma::Rgb, has_alpha: false };
+        Look { pixels, ..Look::standard() }
     }
 }
 
@@ -282,9 +331,13 @@ impl FrameSource for FolderSource {
         Some(FrameTimes::Constant { fps: self.fps, count: self.count() })
     }
 
+    fn depth(&self) -> Depth {
+        self.depth
+    }
+
     fn next_frame(&mut self) -> Result<Option<Frame>> {
         let Some(file) = self.files.get(self.next) else { return Ok(None) };
-        let frame = read_picture(file)?;
+        let frame = read_picture(file)?.at_depth(self.depth);
         check_size(&file.display().to_string(), self.size, &frame)?;
         self.next += 1;
         Ok(Some(frame))
@@ -310,8 +363,8 @@ fn pictures_of(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads a picture file of any usual kind, by what is in it, turned upright; what is transparent lies on black. Errors: no such
-/// file, no picture, one that is cut off.
+/// Reads a picture file of any usual kind, by what is in it, turned upright; what is transparent lies on black, and one of
+/// 16 bits keeps them. Errors: no such file, no picture, one that is cut off.
 pub fn read_picture(path: &Path) -> Result<Frame> {
     read_picture_by(path, None)
 }
@@ -319,13 +372,17 @@ pub fn read_picture(path: &Path) -> Result<Frame> {
 /// [`read_picture`] with the ffmpeg at `ffmpeg` where AVIF and HEIC need one, which else is the first in PATH.
 pub fn read_picture_by(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {
     let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let picture = picture::decode(path, &bytes, ffmpeg)?.into_rgb8();
-    let (width, height) = picture.dimensions();
-    Ok(Frame { width, height, rgb: picture.into_raw() })
+    let picture = picture::decode(path, &bytes, ffmpeg)?;
+    let (width, height) = (picture.width(), picture.height());
+    if picture.color().bytes_per_pixel() / picture.color().channel_count() == 1 {
+        return Ok(Frame::rgb8(width, height, picture.into_rgb8().into_raw()));
+    }
+    let rgb = picture.into_rgb16().into_raw().into_iter().flat_map(u16::to_le_bytes).collect();
+    Ok(Frame { width, height, depth: Depth::Sixteen, rgb })
 }
 
 pub(super) fn check_size(subject: &str, [width, height]: [u32; 2], frame: &Frame) -> Result<()> {
-    let bytes = frame.width as usize * frame.height as usize * 3;
+    let bytes = frame.width as usize * frame.height as usize * 3 * frame.depth.bytes();
     if [frame.width, frame.height] == [width, height] && frame.rgb.len() == bytes {
         return Ok(());
     }
@@ -422,15 +479,19 @@ impl FrameSink for FolderSink {
     fn write(&mut self, frame: &Frame) -> Result<()> {
         let path = self.file(self.next);
         check_size(&path.display().to_string(), *self.size.get_or_insert([frame.width, frame.height]), frame)?;
-        let format = image::ImageFormat::Png;
-        let written = image::save_buffer_with_format(
-            &path,
-            &frame.rgb,
-            frame.width,
-            frame.height,
-            image::ColorType::Rgb8,
-            format,
-        );
+        let (format, [width, height]) = (image::ImageFormat::Png, [frame.width, frame.height]);
+        let written = match frame.depth {
+            Depth::Eight => {
+                image::save_buffer_with_format(&path, &frame.rgb, width, height, image::ColorType::Rgb8, format)
+            }
+            Depth::Sixteen => {
+                // The encoder takes values in the machine's order.
+                let (values, _) = frame.rgb.as_chunks();
+                let values: Vec<u16> = values.iter().map(|&value| u16::from_le_bytes(value)).collect();
+                let bytes = bytemuck::cast_slice(&values);
+                image::save_buffer_with_format(&path, bytes, width, height, image::ColorType::Rgb16, format)
+            }
+        };
         written.map_err(|e| {
             let source = match e {
                 image::ImageError::IoError(source) => source,

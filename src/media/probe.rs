@@ -1,11 +1,14 @@
 //! What a video is: from ffprobe's JSON, or from ffmpeg's own description where ffprobe is absent.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::filters;
 use super::frames::Fps;
+use super::pixels::PixelFormat;
 use super::stamps;
 use super::times::FrameTimes;
 use crate::{Error, Problem, Result};
@@ -23,7 +26,12 @@ pub struct VideoInfo {
     /// When each frame is on screen, by the file's own time stamps.
     pub times: FrameTimes,
     pub has_audio: bool,
+    /// As it is stored; [`VideoInfo::shown`] is how it is read.
     pub look: Look,
+    /// None where every frame is one whole picture.
+    pub interlace: Option<Interlace>,
+    /// A picture or a moving picture (PNG, JPEG, GIF ..) rather than a video: how it stores colours is no wish for an output.
+    pub is_picture: bool,
     pub(super) stream: u32,
     /// Time stamp of the first frame, and of the file's start, which a seek and the sound count from, in seconds.
     pub(super) first_s: f64,
@@ -32,8 +40,58 @@ pub struct VideoInfo {
     pub(super) seeks_exactly: bool,
 }
 
+/// Frames that hold two fields, taken one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interlace {
+    pub first: Field,
+    /// Frames say themselves whether they are interlaced; else all are.
+    pub is_flagged: bool,
+}
+
+/// The field that is shown first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    Top,
+    Bottom,
+}
+
+/// Brightness beyond what BT.709 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hdr {
+    /// SMPTE ST 2084.
+    Pq,
+    /// ARIB STD-B67.
+    Hlg,
+}
+
+/// What reading a video changes in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    Deinterlaced,
+    ToneMapped(Hdr),
+    OnBlack,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deinterlaced => {
+                f.write_str("it is interlaced: one whole picture is made of each frame, and the output is progressive")
+            }
+            Self::ToneMapped(hdr) => {
+                let name = match hdr {
+                    Hdr::Pq => "PQ",
+                    Hdr::Hlg => "HLG",
+                };
+                write!(f, "it is HDR ({name}): it is tone-mapped, and the output is SDR (BT.709)")
+            }
+            Self::OnBlack => f.write_str("it has transparency: what lies behind transparent parts becomes black"),
+        }
+    }
+}
+
 /// How stored values become colours and pixels a shape; None where the file does not say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     pub matrix: Option<Matrix>,
     pub range: Option<Range>,
@@ -42,6 +100,7 @@ pub struct Look {
     pub transfer: Option<String>,
     /// Width to height of one pixel, where it is no square.
     pub pixel_aspect: Option<[u32; 2]>,
+    pub pixels: PixelFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +133,8 @@ impl Look {
     pub fn standard() -> Self {
         let bt709 = Some("bt709".to_string());
         let (matrix, range) = (Some(Matrix::Bt709), Some(Range::Limited));
-        Self { matrix, range, primaries: bt709.clone(), transfer: bt709, pixel_aspect: None }
+        let (primaries, transfer) = (bt709.clone(), bt709);
+        Self { matrix, range, primaries, transfer, pixel_aspect: None, pixels: PixelFormat::USUAL }
     }
 
     /// The matrix to compute with: without a tag, BT.709 from 720 lines up and BT.601 below, as players do.
@@ -85,6 +145,35 @@ impl Look {
 
     pub fn range_or_limited(&self) -> Range {
         self.range.unwrap_or(Range::Limited)
+    }
+
+    pub fn hdr(&self) -> Option<Hdr> {
+        match self.transfer.as_deref() {
+            Some("smpte2084") => Some(Hdr::Pq),
+            Some("arib-std-b67") => Some(Hdr::Hlg),
+            _ => None,
+        }
+    }
+}
+
+impl VideoInfo {
+    /// The look of its frames as they are read, which a video made of them should have. SDR videos keep their own; HDR, RGB and
+    /// pictures become BT.709 in limited range, as players expect. Nothing is transparent.
+    pub fn shown(&self) -> Look {
+        let pixels = PixelFormat { has_alpha: false, ..self.look.pixels };
+        let pixel_aspect = self.look.pixel_aspect;
+        if self.look.hdr().is_some() || self.is_picture || pixels.is_rgb() {
+            return Look { pixels, pixel_aspect, ..Look::standard() };
+        }
+        Look { pixels, ..self.look.clone() }
+    }
+
+    /// What reading it changes, for a line each before the work begins.
+    pub fn notes(&self) -> Vec<Note> {
+        let deinterlaced = self.interlace.map(|_| Note::Deinterlaced);
+        let tone_mapped = self.look.hdr().map(Note::ToneMapped);
+        let on_black = self.look.pixels.has_alpha.then_some(Note::OnBlack);
+        [deinterlaced, tone_mapped, on_black].into_iter().flatten().collect()
     }
 }
 
@@ -137,7 +226,8 @@ pub fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     }
     let described = match ffmpeg.probe_command() {
         Some(mut command) => {
-            command.args(["-show_streams", "-show_format", "-of", "json"]).arg(ffmpeg::file(path));
+            command.args(["-show_streams", "-show_format", "-of", "json"]);
+            command.args(["-show_frames", "-read_intervals", FIRST_PACKETS]).arg(ffmpeg::file(path));
             from_json(path, &ffmpeg::output(&mut command, |found| not_a_video(path, found))?)?
         }
         None => {
@@ -157,13 +247,12 @@ struct Described {
     rates: Vec<Fps>,
     /// Whether each packet is a frame with its time.
     packets_tell: bool,
-    /// A picture that moves has no rate to keep; nor has a video of one frame.
-    is_picture: bool,
 }
 
 impl Described {
     fn timed(self, ffmpeg: &Ffmpeg) -> Result<VideoInfo> {
-        let Self { mut info, rates, packets_tell, is_picture } = self;
+        let Self { info, rates, packets_tell } = self;
+        let mut info = filters::check(ffmpeg, info)?;
         let subject = info.path.display().to_string();
         let told = if packets_tell { stamps::of_packets(ffmpeg, &info)? } else { None };
         let stamps = match told {
@@ -172,12 +261,16 @@ impl Described {
         };
         info.first_s = stamps.starts_s.first().copied().unwrap_or(0.0);
         (info.times, info.fps) = FrameTimes::of_stamps(&subject, &stamps.starts_s, stamps.last_s, &rates)?;
-        if is_picture || info.times.count() == 1 {
+        // A picture that moves has no rate to keep, nor has a video of one frame.
+        if info.is_picture || info.times.count() == 1 {
             info.fps = Fps::INSIDE;
         }
         Ok(info)
     }
 }
+
+/// The packets whose frames tell whether a video is interlaced, as ffprobe takes it: some containers do not say.
+const FIRST_PACKETS: &str = "%+#40";
 
 fn not_a_video(path: &Path, found: &str) -> Error {
     Problem::new(path.display().to_string(), "a video that ffmpeg can read", found).input()
@@ -192,7 +285,18 @@ struct Json {
     #[serde(default)]
     streams: Vec<JsonStream>,
     #[serde(default)]
+    frames: Vec<JsonFrame>,
+    #[serde(default)]
     format: JsonFormat,
+}
+
+#[derive(Deserialize)]
+struct JsonFrame {
+    stream_index: Option<u32>,
+    #[serde(default)]
+    interlaced_frame: u8,
+    #[serde(default)]
+    top_field_first: u8,
 }
 
 #[derive(Deserialize, Default)]
@@ -211,6 +315,7 @@ struct JsonStream {
     width: Option<u32>,
     height: Option<u32>,
     pix_fmt: Option<String>,
+    field_order: Option<String>,
     r_frame_rate: Option<String>,
     avg_frame_rate: Option<String>,
     color_range: Option<String>,
@@ -268,9 +373,16 @@ fn from_json(path: &Path, json: &[u8]) -> Result<Described> {
         primaries: known(&stream.color_primaries),
         transfer: known(&stream.color_transfer),
         pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(pixel_aspect),
+        pixels: pixels(stream.pix_fmt.as_deref().unwrap_or("")),
     };
-    let is_any = |names: &[&str]| names.iter().any(|name| json.format.format_name.contains(name));
-    let seeks_exactly = is_any(&["mov", "matroska"]);
+    let mut fields = json.frames.iter().filter(|f| f.stream_index == Some(stream.index) && f.interlaced_frame == 1);
+    let flagged = fields.next().map(|frame| Interlace {
+        first: if frame.top_field_first == 1 { Field::Top } else { Field::Bottom },
+        is_flagged: true,
+    });
+    let described = first_field(stream.field_order.as_deref().unwrap_or(""));
+    let interlace = flagged.or_else(|| Some(Interlace { first: described?, is_flagged: false }));
+    let seeks_exactly = ["mov", "matroska"].iter().any(|name| json.format.format_name.contains(name));
     // VP8 hides frames in packets of their own.
     let packets_tell = seeks_exactly && stream.codec_name.as_deref() != Some("vp8");
     let info = VideoInfo {
@@ -281,17 +393,14 @@ fn from_json(path: &Path, json: &[u8]) -> Result<Described> {
         times: FrameTimes::Constant { fps: Fps::INSIDE, count: 0 },
         has_audio: json.streams.iter().any(|s| s.codec_type == "audio"),
         look,
+        interlace,
+        is_picture: is_picture(&json.format.format_name),
         stream: stream.index,
         first_s: 0.0,
         file_s: number(&json.format.start_time).unwrap_or(0.0),
         seeks_exactly,
     };
-    Ok(Described {
-        info: upright(info, clockwise),
-        rates: rates.into_iter().flatten().collect(),
-        packets_tell,
-        is_picture: is_any(&["gif", "apng", "image2", "_pipe"]),
-    })
+    Ok(Described { info: upright(info, clockwise), rates: rates.into_iter().flatten().collect(), packets_tell })
 }
 
 /// `Stream #0:1(und): Video: h264 (High), yuv420p(tv, bt709), 640x360 [SAR 1:1 DAR 16:9], 90 kb/s, 25 fps, 25 tbr, ...`
@@ -337,9 +446,12 @@ fn describe(path: &Path, input: &str, stream: &str) -> Result<Described> {
         primaries: known(primaries),
         transfer: known(transfer),
         pixel_aspect: aspect,
+        pixels: pixels(format),
     };
+    let interlace = tags.iter().find_map(|tag| Some(Interlace { first: first_field(tag)?, is_flagged: false }));
+    // `Input #0, png_pipe, from 'a.png':`
+    let container = input.split(", from ").next().unwrap_or("").trim_start_matches("Input #0, ");
     let start = input.split_once("start: ").and_then(|(_, rest)| rest.split([',', '\n']).next()?.trim().parse().ok());
-    let format = input.split_once(", from ").map_or("", |(format, _)| format);
     let info = VideoInfo {
         path: path.to_path_buf(),
         size: size.ok_or_else(unclear)?,
@@ -348,13 +460,14 @@ fn describe(path: &Path, input: &str, stream: &str) -> Result<Described> {
         times: FrameTimes::Constant { fps: Fps::INSIDE, count: 0 },
         has_audio: input.lines().any(|l| l.trim().starts_with("Stream #0:") && l.contains("Audio: ")),
         look,
+        interlace,
+        is_picture: is_picture(container),
         stream: index.ok_or_else(unclear)?,
         first_s: 0.0,
         file_s: start.unwrap_or(0.0),
         seeks_exactly: false,
     };
-    let is_picture = ["gif", "apng", "image2", "_pipe"].iter().any(|name| format.contains(name));
-    Ok(Described { info, rates: rates.into_iter().flatten().collect(), packets_tell: false, is_picture })
+    Ok(Described { info, rates: rates.into_iter().flatten().collect(), packets_tell: false })
 }
 
 /// `info` turned `clockwise` degrees; by a quarter, width and height change places, and so do a pixel's.
@@ -388,6 +501,28 @@ fn range(tag: &str, pixel_format: &str) -> Option<Range> {
         "pc" => Some(Range::Full),
         _ => pixel_format.starts_with("yuvj").then_some(Range::Full),
     }
+}
+
+/// Of a format that is not known here, what most are.
+fn pixels(name: &str) -> PixelFormat {
+    PixelFormat::parse(name).unwrap_or(PixelFormat::USUAL)
+}
+
+/// The field that is shown first. ffprobe has two letters, of which the second says how fields are stored, whatever ffmpeg's own
+/// words for them (`top coded first (swapped)`): Matroska's and QuickTime's 9 is top first, interleaved.
+fn first_field(order: &str) -> Option<Field> {
+    match order {
+        "tt" | "tb" => Some(Field::Top),
+        "bb" | "bt" => Some(Field::Bottom),
+        _ if order.starts_with("top ") => Some(Field::Top),
+        _ if order.starts_with("bottom ") => Some(Field::Bottom),
+        _ => None,
+    }
+}
+
+/// By the names of ffmpeg's formats.
+fn is_picture(formats: &str) -> bool {
+    formats.split(',').any(|name| name.ends_with("_pipe") || ["image2", "gif", "apng"].contains(&name))
 }
 
 fn pixel_aspect(text: &str) -> Option<[u32; 2]> {

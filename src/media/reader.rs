@@ -4,9 +4,11 @@ use std::io::{BufReader, Read};
 use std::process::{ChildStdout, Command, Stdio};
 
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::filters::picture_filters;
 use super::frames::{Fps, Frame, FrameSource};
 use super::probe::VideoInfo;
 use super::times::FrameTimes;
+use crate::ops::Depth;
 use crate::{Error, Problem, Result};
 
 /// Without these swscale drops chroma samples and rounds down: a picture would lose quality on the way through RGB.
@@ -36,14 +38,7 @@ impl VideoReader {
     }
 
     fn start(&self) -> Result<Running> {
-        let [width, height] = self.info.size;
-        let look = &self.info.look;
-        let to_rgb = format!(
-            "scale={width}:{height}:in_color_matrix={}:in_range={}:out_range=pc:flags={SCALE_FLAGS},format=rgb24",
-            look.matrix_of(self.info.size).scale_name(),
-            look.range_or_limited().name(),
-        );
-        let mut command = decode(&self.ffmpeg, &self.info, self.next, &to_rgb);
+        let mut command = decode(&self.ffmpeg, &self.info, self.next, &picture_filters(&self.info));
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdout().ok_or_else(|| self.undecodable("no pipe"))?;
         Ok(Running { process, pipe: BufReader::new(pipe) })
@@ -68,6 +63,14 @@ impl FrameSource for VideoReader {
         Some(self.info.times.clone())
     }
 
+    fn depth(&self) -> Depth {
+        self.info.look.pixels.depth()
+    }
+
+    fn pixel_aspect(&self) -> f64 {
+        self.info.look.pixel_aspect.map_or(1.0, |[x, y]| f64::from(x) / f64::from(y))
+    }
+
     fn next_frame(&mut self) -> Result<Option<Frame>> {
         if self.ended {
             return Ok(None);
@@ -77,18 +80,26 @@ impl FrameSource for VideoReader {
             None => self.start()?,
         };
         let [width, height] = self.info.size;
-        let bytes = width as usize * height as usize * 3;
+        let depth = self.depth();
+        let bytes = width as usize * height as usize * 3 * depth.bytes();
         let mut rgb = Vec::with_capacity(bytes);
         let read = (&mut running.pipe).take(bytes as u64).read_to_end(&mut rgb);
         read.map_err(|e| self.undecodable(&e.to_string()))?;
         if rgb.len() == bytes {
             self.running = Some(running);
             self.next += 1;
-            return Ok(Some(Frame { width, height, rgb }));
+            return Ok(Some(Frame { width, height, depth, rgb }));
         }
 
         self.ended = true;
         let (status, said) = running.process.wait()?;
+        if ffmpeg::changed_size(&said) {
+            let path = self.info.path.display();
+            tracing::warn!(
+                "{path}: its pictures change their size midway; all are made {width}x{height}, the first one's"
+            );
+        }
+        let said = ffmpeg::errors(&said);
         let is_cut = !rgb.is_empty();
         if !status.success() || is_cut {
             return Err(self.undecodable(&ffmpeg::ending(status, &said)));
@@ -117,6 +128,7 @@ impl FrameSource for VideoReader {
 /// ffmpeg writing frames from number `first` on to its stdout, each once, as `last_filters` leave them.
 fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
     let mut command = ffmpeg.command();
+    command.args(ffmpeg::WARNINGS);
     let mut filters = String::new();
     if first > 0 && info.seeks_exactly {
         // Between the frame and the one before it, by the file's own time stamps, from the last key frame before on.
@@ -128,6 +140,11 @@ fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> 
         filters = format!("trim=start_frame={first},");
     }
     filters += last_filters;
+    if info.rotation == 0 {
+        // One graph of filters from the first frame to the last: a new one at a change of size would forget the frames in it and
+        // its clock. What turns a picture, which ffmpeg puts in front, takes frames of one size only.
+        command.args(["-reinit_filter", "0"]);
+    }
     command.arg("-i").arg(ffmpeg::file(&info.path));
     command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters]).args(ffmpeg.passthrough());
     command.args(["-f", "rawvideo", "pipe:1"]).stdout(Stdio::piped());

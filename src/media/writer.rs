@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::filters::raw_format;
 use super::frames::{self, Fps, Frame, FrameSink};
-use super::probe::Look;
+use super::pixels::Choice;
+use super::probe::{Look, Range};
 use super::reader::SCALE_FLAGS;
 use crate::{Error, Problem, Result};
 
@@ -18,7 +20,7 @@ pub struct VideoSpec {
     /// pixel but plays in fewer programs.
     pub size: [u32; 2],
     pub fps: Fps,
-    /// The source's, so that its tags are kept; [`Look::standard`] for a new video.
+    /// The source's, so that its tags, depth and chroma are kept; [`Look::standard`] for a new video.
     pub look: Look,
     /// An encoder of ffmpeg's.
     pub codec: String,
@@ -39,8 +41,9 @@ impl VideoSpec {
         let [width, height] = self.size;
         let (size, fps) = (format!("{width}x{height}"), self.fps.to_string());
         let mut command = ffmpeg.command();
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
-        command.args(self.encode_args()).stdin(Stdio::piped());
+        let raw = raw_format(self.look.pixels.depth());
+        command.args(["-f", "rawvideo", "-pix_fmt", raw, "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
+        command.args(self.encode_args(&self.choice(ffmpeg))).stdin(Stdio::piped());
         command
     }
 
@@ -50,7 +53,8 @@ impl VideoSpec {
         let [width, height] = self.size;
         if let Some(mut pipe) = process.stdin() {
             // If this fails, ffmpeg has ended and its status says why.
-            let _ = pipe.write_all(&vec![0; width as usize * height as usize * 3]);
+            let bytes = width as usize * height as usize * 3 * self.look.pixels.depth().bytes();
+            let _ = pipe.write_all(&vec![0; bytes]);
         }
         let (status, said) = process.wait()?;
         if status.success() {
@@ -61,19 +65,38 @@ impl VideoSpec {
         Err(Error::Ffmpeg(problem.remedy("`ffmpeg -encoders` lists what --codec can name")))
     }
 
-    fn encode_args(&self) -> Vec<String> {
+    /// The encoder's pixel format.
+    fn choice(&self, ffmpeg: &Ffmpeg) -> Choice {
+        Choice::new(self.look.pixels, &self.codec, &ffmpeg.pixel_formats(&self.codec), self.size)
+    }
+
+    /// What the encoder cannot keep of the source's depth and chroma, for a line before the work begins.
+    pub fn loss(&self, ffmpeg: &Ffmpeg) -> Option<String> {
+        let lost = self.choice(ffmpeg).loss(self.look.pixels)?;
+        Some(format!("{} keeps {lost}", self.codec))
+    }
+
+    fn encode_args(&self, choice: &Choice) -> Vec<String> {
         let Self { size: [width, height], look, .. } = self;
         let name = |tag: &Option<String>| tag.clone().unwrap_or("unknown".to_string());
-        let (matrix, range) = (look.matrix.map(|m| m.name().to_string()), look.range.map(|r| r.name().to_string()));
-        let pixel_format = if width % 2 == 0 && height % 2 == 0 { "yuv420p" } else { "yuv444p" };
+        let is_rgb = choice.format.is_rgb();
+        let matrix = look.matrix.filter(|_| !is_rgb).map(|m| m.name().to_string());
+        let range = if is_rgb { Some(Range::Full) } else { look.range };
+        let range = range.map(|r| r.name().to_string());
         let [sar_x, sar_y] = look.pixel_aspect.unwrap_or([1, 1]);
+        let convert = match is_rgb {
+            true => String::new(),
+            false => format!(
+                "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},",
+                look.matrix_of(self.size).scale_name(),
+                look.range_or_limited().name(),
+            ),
+        };
         let filters = format!(
-            "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},format={pixel_format},\
-             setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
-            look.matrix_of(self.size).scale_name(),
-            look.range_or_limited().name(),
+            "{convert}format={},setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
+            choice.name,
             name(&range),
-            name(&matrix),
+            if is_rgb { "gbr".to_string() } else { name(&matrix) },
             name(&look.primaries),
             name(&look.transfer),
         );
@@ -169,7 +192,13 @@ impl VideoWriter {
 
 impl FrameSink for VideoWriter {
     fn write(&mut self, frame: &Frame) -> Result<()> {
-        frames::check_size(&format!("{}, frame {}", self.out.display(), self.frames), self.spec.size, frame)?;
+        let subject = || format!("{}, frame {}", self.out.display(), self.frames);
+        frames::check_size(&subject(), self.spec.size, frame)?;
+        let depth = self.spec.look.pixels.depth();
+        if frame.depth != depth {
+            let expected = format!("{depth:?} bits a colour, as its look has");
+            return Err(Problem::new(subject(), expected, format!("{:?}", frame.depth)).input());
+        }
         let written = match &mut self.pipe {
             Some(pipe) => pipe.write_all(&frame.rgb),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),

@@ -12,8 +12,8 @@ use super::sync::{Sync, loudness_db};
 use crate::face::landmarks::Track;
 use crate::gpu::Gpu;
 use crate::media::file::write_whole;
-use crate::media::{Audio, Fps, FrameSource, FrameTimes};
-use crate::ops::Rgb8;
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
+use crate::ops::{Depth, Rgb};
 use crate::{Problem, Result};
 
 /// What there is of a clip; every part may be missing, but not all.
@@ -199,16 +199,20 @@ impl Pictures {
         if let Some(reference) = &self.reference {
             expect_one_size([width, height], reference.size())?;
         }
+        let upload = |frame: Frame| {
+            let levels = frame.at_depth(Depth::Eight).rgb;
+            Rgb::upload(&self.gpu, height as usize, width as usize, &levels)
+        };
         let (mut rows, mut compared) = (Vec::new(), 0);
         while let Some(frame) = self.video.next_frame()? {
-            let frame = Rgb8::upload(&self.gpu, height as usize, width as usize, &frame.rgb)?;
+            let frame = upload(frame)?;
             let mut row = Row { laplacian_variance: only(laplacian_variance(&frame)?), ..Row::default() };
             let reference = match &mut self.reference {
                 Some(reference) => reference.next_frame()?,
                 None => None,
             };
             if let Some(reference) = reference {
-                let reference = Rgb8::upload(&self.gpu, height as usize, width as usize, &reference.rgb)?;
+                let reference = upload(reference)?;
                 self.compare(&frame, &reference, &mut row)?;
                 compared += 1;
             }
@@ -224,7 +228,7 @@ impl Pictures {
         Ok(rows)
     }
 
-    fn compare(&self, frame: &Rgb8, reference: &Rgb8, row: &mut Row) -> Result<()> {
+    fn compare(&self, frame: &Rgb, reference: &Rgb, row: &mut Row) -> Result<()> {
         let side = frame.height().min(frame.width());
         row.mean_squared_error = only(mean_squared_error(frame, reference)?);
         if side >= SSIM_MIN_SIDE {

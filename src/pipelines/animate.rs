@@ -11,14 +11,14 @@ use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
 use super::timeline::{Extend, Timeline};
-use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame};
+use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::Gpu;
 use crate::media::{Audio, Fps, Frame, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Region, Rgb8};
+use crate::ops::{Depth, Filter, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -193,6 +193,7 @@ impl<'a> Animate<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceKeyframe, storage)?,
             coding: storage.coding,
+            depth: Depth::Eight,
             seam: Seam::Average,
             plan: survey.plan,
             sampling,
@@ -256,7 +257,7 @@ impl System for Portrait {
         self.emotion.at(frame, self.frames, self.parity)
     }
 
-    fn finish(&mut self, picture: &Rgb8, _: usize, _: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, _: usize, _: u64) -> Result<Frame> {
         to_frame(picture)
     }
 }
@@ -264,7 +265,7 @@ impl System for Portrait {
 /// Scaled latents `[1, side / 8, side / 8, 4]` of the face in `portrait`.
 fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options, side: usize) -> Result<Tensor> {
     let (width, height) = (portrait.width as usize, portrait.height as usize);
-    let picture = Rgb8::upload(gpu, height, width, &portrait.rgb)?;
+    let picture = upload(gpu, portrait)?;
     let crop = match (options.face, options.parity) {
         (None, Parity::Upstream) => picture.resize(side, side, Filter::Bilinear)?,
         (Some(region), _) => picture.crop(&[region], side)?,

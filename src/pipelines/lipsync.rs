@@ -7,13 +7,13 @@
 use super::audio::{hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
 use super::job::{Cancel, Embeddings, Phase, Progress, Reporter, count_samples, heard, read_samples};
-use super::region::Regions;
+use super::region::{Filmed, Regions};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
 use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
@@ -23,7 +23,7 @@ use crate::gpu::Gpu;
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, Region, Rgb8};
+use crate::ops::{KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -52,7 +52,7 @@ pub struct Options {
     pub paste: Paste,
     /// Pixels of the crop over which the mask fades; None: a fiftieth of its side.
     pub feather: Option<f32>,
-    /// The crop's place in the picture; None: around the landmarks.
+    /// The crop's place in the picture, in stored pixels; None: around the landmarks.
     pub face: Option<Region>,
     /// A random sample of the encoder's posterior instead of its mode.
     pub sample_posterior: bool,
@@ -174,6 +174,7 @@ impl<'a> LipSync<'a> {
         let samples =
             count_samples(&heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
         let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
+        survey.pixel_aspect = source.pixel_aspect();
         survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
         Ok(survey)
     }
@@ -236,6 +237,7 @@ impl<'a> LipSync<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
             coding: storage.coding,
+            depth: footage.sources.depth(),
             seam: Seam::Keyframe,
             plan: survey.plan,
             sampling,
@@ -257,6 +259,8 @@ impl<'a> LipSync<'a> {
 pub struct Survey {
     /// Width and height of the video.
     pub size: [u32; 2],
+    /// Width of a pixel over its height, as it is shown.
+    pub pixel_aspect: f64,
     pub timeline: Timeline,
     pub samples: usize,
     /// Frames at 25 a second.
@@ -282,7 +286,16 @@ impl Survey {
             let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
             let plan = Plan::keysync(inside_frames, options.parity)?;
             let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
-            return Ok(Self { size, timeline, samples, inside_frames, output_frames: strip, plan, crop_side: 0.0 });
+            return Ok(Self {
+                size,
+                pixel_aspect: 1.0,
+                timeline,
+                samples,
+                inside_frames,
+                output_frames: strip,
+                plan,
+                crop_side: 0.0,
+            });
         }
         let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
         let inside_frames = match options.parity {
@@ -292,14 +305,15 @@ impl Survey {
         let plan = Plan::keysync(inside_frames, options.parity)?;
         let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
         let timeline = Timeline::new(times, fps, options.extend, inside_frames);
-        Ok(Self { size, timeline, samples, inside_frames, output_frames, plan, crop_side: 0.0 })
+        Ok(Self { size, pixel_aspect: 1.0, timeline, samples, inside_frames, output_frames, plan, crop_side: 0.0 })
     }
 
     /// The crop of each frame of the video, `side` pixels large for the networks. Errors: landmarks that do not belong to it.
     fn regions(&self, landmarks: &Landmarks, options: &Options, side: usize) -> Result<Regions> {
         let landmarks = landmarks.for_pictures("landmarks", self.size)?;
         let landmarks = landmarks.per_frame("landmarks", self.timeline.times(), self.timeline.fps())?;
-        Regions::new(&landmarks, self.size, options.face, options.parity, side)
+        let filmed = Filmed { size: self.size, pixel_aspect: self.pixel_aspect, times: self.timeline.times().clone() };
+        Regions::new(&landmarks, filmed, options.face, options.parity, side)
     }
 
     /// What the job asks of its networks. Errors: sampling that no loop can be made of.
@@ -389,7 +403,7 @@ impl Footage {
     fn encode(&mut self, frame: usize) -> Result<Clean> {
         let source = self.source_of(frame);
         let region = self.regions.at(source as usize);
-        let picture = upload(&self.gpu, &mut self.encoded, source)?;
+        let picture = upload_frame(&self.gpu, &mut self.encoded, source)?;
         let crop = picture.crop(&[region], self.side)?;
         let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
@@ -420,7 +434,7 @@ impl System for Footage {
     }
 
     /// The source frame under `output` with the picture put back into it.
-    fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame> {
         if self.options.paste == Paste::None {
             return to_frame(picture);
         }
@@ -428,7 +442,7 @@ impl System for Footage {
         let alpha = self.mask(inside, 1)?.feather_mask(feather)?;
         let source = self.survey.timeline.moment(output).source;
         let region = self.regions.at(source as usize);
-        let whole = upload(&self.gpu, &mut self.sources, source)?;
+        let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
         to_frame(&whole.composite(picture, &[region], &alpha, feather)?)
     }
 
@@ -438,15 +452,13 @@ impl System for Footage {
     }
 }
 
-fn upload(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb8> {
-    let frame = video.frame_or_last(index)?;
-    Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
+fn upload_frame(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
+    upload(gpu, video.frame_or_last(index)?)
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.
 fn occluded(gpu: &Gpu, frame: &Frame, region: Region, side: usize) -> Result<Tensor> {
-    let picture = Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)?;
-    let crop = picture.crop(&[region], side)?.to_tensor()?;
+    let crop = upload(gpu, frame)?.crop(&[region], side)?.to_tensor()?;
     // 0 or 1 by the middle grey: the slope is steeper than one level.
     crop.slice_channels(0, 1)?.affine(255.0, 0.0)?.clamp(0.0, 1.0)
 }

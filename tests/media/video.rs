@@ -216,8 +216,7 @@ fn colours_survive_with_any_matrix_and_range() {
     for matrix in [None, Some(Matrix::Bt709), Some(Matrix::Smpte170m), Some(Matrix::Bt470bg), Some(Matrix::Bt2020nc)] {
         for range in [None, Some(Range::Limited), Some(Range::Full)] {
             for size in [[64, 48], [63, 47]] {
-                let look =
-                    Look { matrix, range, primaries: bt709.clone(), transfer: bt709.clone(), pixel_aspect: None };
+                let look = Look { matrix, range, ..Look::standard() };
                 let mut spec = VideoSpec::new(size, Fps::INSIDE, look.clone());
                 spec.crf = Some(0);
                 let path = at(&folder, "c.mp4");
