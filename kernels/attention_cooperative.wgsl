@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         @builtin(local_invocation_index) local: u32, @builtin(subgroup_id) part: u32) {
 #end
     let tiles = (params.queries + ROWS - 1u) / ROWS;
-    let group = id.x + id.y * count.x;
+    let group = group_index(id, count);
     if group >= params.problems * tiles { return; }
     let problem = group / tiles;
     let at = starts(problem);

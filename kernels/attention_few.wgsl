@@ -8,7 +8,7 @@
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let index = (id.x + id.y * count.x) * WORKGROUP + local;
+    let index = group_index(id, count) * WORKGROUP + local;
     if index >= params.problems * params.queries { return; }
     let query = index % params.queries;
     let at = starts(index / params.queries);

@@ -25,7 +25,7 @@ fn sum_of(value: f32) -> f32 {
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(subgroup_invocation_id) lane: u32) {
     let tiles = (params.queries + QUERIES - 1u) / QUERIES;
-    let group = id.x + id.y * count.x;
+    let group = group_index(id, count);
     if group >= params.problems * tiles { return; }
     let problem = group / tiles;
     let at = starts(problem);

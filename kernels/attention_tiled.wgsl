@@ -19,7 +19,7 @@ var<workgroup> partial: array<vec4<f32>, THREADS>;
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
     let tiles = (params.queries + QUERIES - 1u) / QUERIES;
-    let group = id.x + id.y * count.x;
+    let group = group_index(id, count);
     if group >= params.problems * tiles { return; }
     let problem = group / tiles;
     let at = starts(problem);

@@ -34,7 +34,7 @@ var<workgroup> sum: array<f32, CELLS>;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let group = id.x + id.y * count.x;
+    let group = group_index(id, count);
 #if MATRIX
     for (var i = local; i < CELLS; i += WORKGROUP) {
         left[i] = f16(params.scale);

@@ -51,7 +51,7 @@ fn opacity(column: u32, row: u32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     if at >= params.count { return; }
     var word = x[at];
     for (var j = 0u; j < PER_WORD; j++) {

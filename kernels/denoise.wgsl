@@ -26,7 +26,7 @@ c_skip: f32
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     for (var j = 0u; j < 4u; j++) {
         let here = at * 4u + j;
         if here >= params.count { return; }

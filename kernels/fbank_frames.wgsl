@@ -20,7 +20,7 @@ preemphasis: f32
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let frame = id.x + id.y * count.x;
+    let frame = group_index(id, count);
     if frame >= params.frames { return; }
     let start = frame * params.hop;
     let first = x_at(start);

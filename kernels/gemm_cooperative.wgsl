@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     let panel = params.panel_begin + id.y * PANELS;
     let group = panel / params.panels_per_group;
     let group_start = group * params.group_channels;
-    let row = id.x * ROWS;
+    let row = (params.first_group + id.x) * ROWS;
 #if SPLIT
     part_of_depth = id.z;
     let start_depth = id.z * params.part_depth;

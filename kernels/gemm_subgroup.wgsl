@@ -13,7 +13,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
     let panel = params.panel_begin + at.y;
     let group = panel / params.panels_per_group;
     let group_start = group * params.group_channels;
-    let row = at.x * LANES * EIGHTS;
+    let row = (params.first_group + at.x) * LANES * EIGHTS;
 #for e in 0..EIGHTS
     let window$e = window(row + $e * LANES + lane);
 #for r in 0..8

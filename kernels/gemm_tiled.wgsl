@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     let in_group = begin + block;
 #end
     let group_start = group * params.group_channels;
-    let row = id.x * ROWS;
+    let row = (params.first_group + id.x) * ROWS;
     let lane = local % LANES;
     let line = local / LANES * EACH_ROWS;
     let depth = params.depth_end - params.depth_begin;

@@ -34,7 +34,7 @@ fn normal(i: u32, value: f32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
 #if ROWS == 0
     if at * 4u >= params.count { return; }
     let i = (params.first + at) * 4u;

@@ -29,10 +29,10 @@ fn sum(value: f32, local: u32) -> f32 { return reduce_sum(value, local); }
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
 #if SERIAL
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     let lane = 0u;
 #else
-    let at = id.x + id.y * count.x;
+    let at = group_index(id, count);
     let lane = local;
 #end
     if at >= params.samples * params.groups { return; }

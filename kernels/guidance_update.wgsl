@@ -17,7 +17,7 @@ eta: f32
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let row = id.x + id.y * count.x;
+    let row = group_index(id, count);
     if row >= params.rows { return; }
     let start = row * params.width;
     var dd = 0.0;

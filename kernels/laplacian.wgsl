@@ -38,7 +38,7 @@ fn around(at: u32, size: u32) -> vec2<u32> {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let part = id.x + id.y * count.x;
+    let part = group_index(id, count);
     if part >= params.parts { return; }
     // Workgroup memory begins undefined here.
     if local == 0u {

@@ -28,7 +28,7 @@ fn normal(n: f32, mean: f32, squares: f32, local: u32) -> vec2<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let first = (id.x + id.y * count.x) * ROWS;
+    let first = group_index(id, count) * ROWS;
     if first >= params.rows { return; }
 #if VECTOR
     let columns = params.channels / 4u;

@@ -17,7 +17,7 @@ step: u32
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let i = (id.x + id.y * count.x) * WORKGROUP + local;
+    let i = group_index(id, count) * WORKGROUP + local;
     if i >= params.count { return; }
     let frame = params.first + i / params.width;
     var s = 0u;

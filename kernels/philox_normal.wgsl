@@ -78,7 +78,7 @@ fn normals(k: u32, frame: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     if at >= params.count { return; }
 #if RAW
     let words = philox(vec4<u32>(params.first + at, params.frame, params.purpose, params.last));

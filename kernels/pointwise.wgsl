@@ -35,7 +35,7 @@ fn row_value(i: u32) -> f32 { return table_at((i / params.run) * params.channels
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     if at * 4u >= params.count { return; }
     let i = (params.first + at) * 4u;
     let v = x_at4(at);

@@ -30,7 +30,7 @@ fn x_value(frame: u32, i: u32) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     if at >= params.count { return; }
     let frame = at / params.y_stride;
     var word = 0u;

@@ -19,7 +19,7 @@ const WHITE: u32 = (1u << BITS) - 1u;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     if at >= params.count { return; }
     var v = vec4<f32>();
     for (var j = 0u; j < 4u; j++) {

@@ -20,7 +20,7 @@ c: f32
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     if at >= params.count { return; }
     let p = x_at4(at);
     let q = y_at4(at);

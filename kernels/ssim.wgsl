@@ -35,7 +35,7 @@ var<workgroup> covariances: array<f32, PATCH * TILE>;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let tile = id.x + id.y * count.x;
+    let tile = group_index(id, count);
     let plane = params.tiles * params.tile_rows;
     if tile >= 3u * plane { return; }
     let channel = tile / plane;

@@ -42,7 +42,7 @@ fn pixel2(image: u32, y: i32, x: i32, c: u32) -> vec2<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     let pairs = params.channels / 2u;
     let tile = at / pairs;
     if tile >= params.tiles { return; }

@@ -57,7 +57,7 @@ fn finish(row: u32, c: u32, sum: vec2<f32>) {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let at = (id.x + id.y * count.x) * WORKGROUP + local;
+    let at = group_index(id, count) * WORKGROUP + local;
     let pairs = params.columns / 2u;
     let tile = at / pairs;
     if tile >= params.tiles { return; }

@@ -47,9 +47,16 @@ pub struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// What it computes.
+    pub fn run(&self) -> Result<Tensor> {
+        (self.run)()
+    }
+
     /// Median of `runs`, after one that compiles.
     pub fn measure(&self, runs: usize) -> Result<Row> {
         let (gpu, recorded) = (&self.gpu, self.case.recorded);
+        // Not among the case's own work, which it would be if a large operation asked for it first.
+        crate::ops::rate(gpu)?;
         gpu.reset_peak();
         let before = gpu.work();
         (self.run)()?;
@@ -502,7 +509,7 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
             format!("{pixels}x{pixels}"),
             with(
                 |weights, gpu, storage, side| {
-                    let decoder = weights.decoder(gpu, Role::Keyframe, storage)?;
+                    let decoder = weights.decoder(gpu, Role::Interpolation, storage)?;
                     let z = ramp(gpu, &[1, side, side, 4], Elem::F32)?;
                     Ok(Box::new(move || decoder.forward(&z, &mut Trace::off())))
                 },

@@ -4,7 +4,9 @@
 mod device;
 
 use device::there;
-use viseme::gpu::{Elem, Gpu};
+use std::time::{Duration, Instant};
+use viseme::gpu::{Cancel, Elem, Gpu};
+use viseme::ops::{Epilogue, PackedWeight, Raw, WeightShape};
 use viseme::tensor::Tensor;
 use viseme::{Error, wgpu};
 
@@ -52,6 +54,179 @@ fn past_the_budget_an_operation_says_what_asked_for_how_much() {
     assert_eq!(small.add(&small).unwrap().to_f32().unwrap()[0], 0.0);
     gpu.set_budget(None);
     Tensor::zeros(&gpu, &[1 << 20], Elem::F32).unwrap();
+}
+
+/// What the device itself refuses is asked for again once freed buffers went back to it.
+#[test]
+fn a_refused_allocation_is_tried_again_without_the_free_buffers() {
+    let Some(gpu) = gpu() else { return };
+    let kept = Tensor::from_f32(&gpu, &[4], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+    let free = gpu.allocate(8 << 20, "a test").unwrap();
+    drop(free);
+    gpu.refuse_beyond(Some(gpu.memory().resident + (4 << 20)));
+    let held = gpu.allocate(6 << 20, "a test").expect("the free buffer's bytes suffice");
+    let error = gpu.allocate(16 << 20, "too much").err().expect("more than there is");
+    assert!(matches!(&error, Error::OutOfMemory { what, budget_bytes: None, .. } if what == "too much"), "{error}");
+    drop(held);
+    gpu.refuse_beyond(None);
+    gpu.allocate(16 << 20, "a test").unwrap();
+    assert_eq!(kept.to_f32().unwrap(), [1.0, 2.0, 3.0, 4.0]);
+}
+
+/// Buffers of ever new sizes, each freed before the next: none finds a user, and the longest free go.
+#[test]
+fn freed_buffers_are_kept_within_bounds() {
+    let Some(gpu) = gpu() else { return };
+    let largest = 48 << 20;
+    for size in (1..=48).map(|n| n << 20) {
+        drop(gpu.allocate(size, "a test").unwrap());
+    }
+    let memory = gpu.memory();
+    assert!(memory.resident <= largest + largest / 4 + (64 << 20), "{memory:?}");
+    assert!(memory.resident_peak <= 2 * largest + largest / 4 + (64 << 20), "{memory:?}");
+    // The last freed are still there.
+    let before = gpu.memory().allocations;
+    drop(gpu.allocate(largest, "a test").unwrap());
+    assert_eq!(gpu.memory().allocations, before);
+}
+
+/// Resident bytes of this process.
+#[cfg(target_os = "linux")]
+fn process_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn uploads_and_read_backs_go_through_the_same_buffers_again() {
+    let Some(gpu) = gpu() else { return };
+    let values = vec![0.5_f32; 1 << 20];
+    let once = || {
+        let x = Tensor::from_f32(&gpu, &[values.len()], &values).unwrap();
+        assert_eq!(x.affine(2.0, 0.0).unwrap().to_f32().unwrap()[values.len() - 1], 1.0);
+    };
+    (0..20).for_each(|_| once());
+    let (before, process) = (gpu.memory(), process_bytes());
+    (0..150).for_each(|_| once());
+    let after = gpu.memory();
+    assert_eq!(
+        (after.resident, after.allocations, after.staging),
+        (before.resident, before.allocations, before.staging)
+    );
+    // 150 of them would be 600 MiB.
+    assert!(process_bytes() < process + (48 << 20), "{process} to {} bytes", process_bytes());
+}
+
+/// An upload into the memory of a freed tensor comes after what was recorded of that tensor.
+#[test]
+fn an_upload_keeps_its_place_in_the_recording() {
+    let Some(gpu) = gpu() else { return };
+    let first = Tensor::from_f32(&gpu, &[1000], &[1.0; 1000]).unwrap();
+    let sum = first.add(&first).unwrap();
+    drop(first);
+    let allocations = gpu.memory().allocations;
+    let second = Tensor::from_f32(&gpu, &[1000], &[5.0; 1000]).unwrap();
+    assert_eq!(gpu.memory().allocations, allocations, "it takes the place of the first");
+    assert_eq!(sum.to_f32().unwrap(), [2.0; 1000]);
+    assert_eq!(second.to_f32().unwrap(), [5.0; 1000]);
+}
+
+/// More than all buffers on the way hold, and of an odd length.
+#[test]
+fn what_is_larger_than_the_ring_comes_through_whole() {
+    let Some(gpu) = gpu() else { return };
+    let bytes: Vec<u8> = (0..(72 << 20) + 4 * 37).map(|i: usize| (i % 251) as u8 ^ (i >> 16) as u8).collect();
+    let x = Tensor::from_bytes(&gpu, &[bytes.len() / 4], Elem::U32, &bytes).unwrap();
+    assert!(x.to_bytes().unwrap() == bytes);
+    assert!(gpu.memory().staging <= 128 << 20, "{:?}", gpu.memory());
+}
+
+#[test]
+fn a_cancelled_handle_stops_its_own_work_alone() {
+    let Some(gpu) = gpu() else { return };
+    let cancel = Cancel::default();
+    let own = gpu.cancelled_by(&cancel);
+    let x = Tensor::from_f32(&own, &[4], &[1.0; 4]).unwrap();
+    let other = Tensor::from_f32(&gpu, &[4], &[2.0; 4]).unwrap();
+    let y = x.add(&x).unwrap();
+    cancel.cancel();
+    for result in
+        [y.to_f32().map(drop), x.add(&x).map(drop), own.wait(), Tensor::zeros(&own, &[4], Elem::F32).map(drop)]
+    {
+        assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+    }
+    assert_eq!(other.add(&other).unwrap().to_f32().unwrap(), [4.0; 4]);
+}
+
+/// Ten seconds of work at the device's rate, cancelled from another thread, ends with what one or two of them take at what the
+/// machine has to spare.
+#[test]
+fn long_work_ends_soon_after_it_is_cancelled() {
+    let Some(gpu) = gpu() else { return };
+    let rate = viseme::ops::rate(&gpu).unwrap();
+    let cancel = Cancel::default();
+    let own = gpu.cancelled_by(&cancel);
+    let side = 512;
+    let values = vec![0.01_f32; side * side];
+    let raw = Raw::F32(bytemuck::cast_slice(&values));
+    let weight = PackedWeight::pack(&own, WeightShape::linear(side, side), Elem::F16, raw, "a test").unwrap();
+    let x = Tensor::zeros(&own, &[side, side], Elem::F16).unwrap();
+    let a_second = (rate.flops / (2.0 * (side * side * side) as f64)).ceil() as usize;
+    let products = move |count: usize| {
+        let made = (0..count).try_for_each(|_| x.linear(&weight, Epilogue::default()).map(drop));
+        made.and_then(|()| x.gpu().wait()).err()
+    };
+    let start = Instant::now();
+    assert!(products(a_second).is_none());
+    let second = start.elapsed();
+    let work = std::thread::spawn(move || (products(10 * a_second), Instant::now()));
+    std::thread::sleep(second);
+    let told = Instant::now();
+    cancel.cancel();
+    let (error, ended) = work.join().unwrap();
+    assert!(matches!(error, Some(Error::Cancelled)), "{error:?}");
+    let after = ended.saturating_duration_since(told);
+    assert!(
+        after < 3 * second + Duration::from_secs(1),
+        "{after:?} after it was cancelled, a second's work in {second:?}"
+    );
+}
+
+#[test]
+fn compilation_is_told_from_other_work() {
+    let Some(gpu) = gpu() else { return };
+    let compilation = gpu.compilation();
+    assert!(compilation.is_going_on() && compilation.spent().is_zero());
+    let x = Tensor::from_f32(&gpu, &[4], &[1.0; 4]).unwrap();
+    let y = x.silu().unwrap();
+    let once = compilation.spent();
+    assert!(!once.is_zero());
+    y.silu().unwrap();
+    assert_eq!(compilation.spent(), once, "it was there already");
+    drop((gpu, x, y));
+    assert!(!compilation.is_going_on(), "it does not keep the device");
+}
+
+#[test]
+fn shapes_and_types_that_cannot_be_are_errors() {
+    let Some(gpu) = gpu() else { return };
+    let large = 1 << (usize::BITS / 2);
+    for shape in [vec![large, large], vec![usize::MAX, 2], vec![usize::MAX / 2, 1], vec![usize::MAX - 3]] {
+        for elem in [Elem::F32, Elem::F16] {
+            let error = Tensor::empty(&gpu, &shape, elem).unwrap_err();
+            assert!(matches!(error, Error::Shape(_) | Error::OutOfMemory { .. }), "{shape:?}: {error}");
+        }
+    }
+    assert!(matches!(Tensor::placeholder(&gpu, &[large, large], Elem::F32), Err(Error::Shape(_))));
+    assert_eq!(Tensor::empty(&gpu, &[large, 0, large], Elem::F32).unwrap().len(), 0, "none is none");
+    let x = Tensor::zeros(&gpu, &[8], Elem::F32).unwrap();
+    assert!(matches!(x.reshape(&[large, large]), Err(Error::Shape(_))), "which wraps to 0");
+    assert!(x.view(usize::MAX, &[2]).is_none() && x.view(0, &[large, large]).is_none());
+    for elem in [Elem::U32, Elem::I8] {
+        let error = Tensor::from_values(&gpu, &[2], elem, &[1.0, 2.0]).unwrap_err();
+        assert!(matches!(error, Error::Shape(_)) && error.to_string().contains("from_u32"), "{error}");
+    }
 }
 
 #[test]

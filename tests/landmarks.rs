@@ -250,7 +250,8 @@ fn points_in_another_form_are_refused_by_name() {
         Landmarks::new("a", (0..upright.len()).map(shuffled).collect(), None).unwrap().for_pictures("a", [320, 320])
     };
     let all = upright.len();
-    for (case, order) in [("by 29", &(|i| i * 29 % 68) as &dyn Fn(usize) -> usize), ("mouth first", &|i| (i + 48) % 68)]
+    for (case, order) in
+        [("by 29", &(|i: usize| i * 29 % 68) as &dyn Fn(usize) -> usize), ("mouth first", &|i| (i + 48) % 68)]
     {
         let message = shuffle(order, all).expect_err(case).to_string();
         assert!(message.contains("another order") && message.contains(&format!("{all} of {all}")), "{case}: {message}");

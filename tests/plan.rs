@@ -46,6 +46,52 @@ fn keyface_plans_and_emotions_equal_golden_25() {
     hold("25_keyface_indices.json");
 }
 
+/// A file without a field, whichever it is, is checked in the others; one that is tampered with is an error at worst.
+#[test]
+fn a_golden_file_is_checked_in_the_fields_that_it_has() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, fields) in [
+        ("06_pipeline_indices.json", &["max_frames", "runs"][..]),
+        ("25_keyface_indices.json", &["runs", "defect_table", "emotion_table", "emotion_lists"]),
+    ] {
+        let Some(path) = golden_path(name) else { return };
+        let whole: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let verified = |document: &Value| {
+            let changed = root.path().join(name);
+            std::fs::write(&changed, document.to_string()).unwrap();
+            verify_on_host(&changed).map(|rows| rows.unwrap())
+        };
+        let rows = verified(&whole).unwrap().len();
+        let holds = |document: &Value, what: &str| {
+            let rows = verified(document).unwrap();
+            let failed: Vec<_> = rows.iter().filter(|row| !row.passed()).map(|row| row.name.clone()).collect();
+            assert!(failed.is_empty() && !rows.is_empty(), "without {what}: {failed:?}");
+            rows.len()
+        };
+        for field in fields {
+            let mut document = whole.clone();
+            document.as_object_mut().unwrap().remove(*field).unwrap();
+            assert!(holds(&document, field) < rows, "{field} is checked");
+        }
+        let inner: Vec<String> = whole["runs"][3].as_object().unwrap().keys().cloned().collect();
+        for key in
+            inner.iter().filter(|key| !["audio_frames", "video_frames", "emotion_states"].contains(&key.as_str()))
+        {
+            let mut document = whole.clone();
+            document["runs"][3].as_object_mut().unwrap().remove(key);
+            if key == "compute_until" || key.ends_with("error") {
+                continue;
+            }
+            assert_eq!(holds(&document, key), rows, "{key}");
+        }
+        for number in [json!(u64::MAX), json!(1u64 << 40), json!(-1), json!("many"), json!([])] {
+            let mut document = whole.clone();
+            document["runs"][3]["audio_frames"] = number;
+            assert_eq!(verified(&document).unwrap_err().exit_code(), 3);
+        }
+    }
+}
+
 /// A golden file with one number changed does not hold.
 #[test]
 fn a_wrong_list_is_found() {
@@ -288,6 +334,10 @@ fn upstream_audio_splits_equal_the_golden_ones() {
     assert_eq!(upstream_wav2vec2_pieces(25_000).len(), 1);
     assert_eq!(upstream_wav2vec2_pieces(25_001).len(), 1);
     assert_eq!(upstream_wav2vec2_pieces(50_000).len(), 2);
+    // What a caller may ask for, though nothing comes of it.
+    assert_eq!(upstream_splits(5, 0), [0..5]);
+    let none = Steps { samples: 0, overlap: 0, vectors: 8 };
+    assert_eq!((none.within(100), step_pieces(10_000_000, none).count(), stretched_vector(3, 0, 5)), (0, 0, 0));
     let wavlm = upstream_wavlm_pieces(1025);
     assert_eq!(wavlm.iter().map(|p| p.samples.len() / FRAME_SAMPLES).collect::<Vec<_>>(), [263, 763]);
     assert_eq!(wavlm[1].samples, 263 * 640..1026 * 640);
@@ -352,7 +402,11 @@ fn schedules_count_evaluations_and_refuse_nonsense() {
     assert_eq!(schedule::upstream_evaluations(10).unwrap(), 11);
     assert_eq!(schedule::upstream_evaluations(25).unwrap(), 25);
     assert!(schedule::upstream_evaluations(9).is_err());
-    assert!(schedule::ays(0).is_err());
+    for steps in [0, schedule::MAX_STEPS + 1, 100_000_000_000, usize::MAX] {
+        for error in [schedule::ays(steps).unwrap_err(), schedule::edm(steps, 0.002, 700.0, 7.0).unwrap_err()] {
+            assert!(error.to_string().contains("steps: expected 1 to 1000") && error.exit_code() == 2, "{error}");
+        }
+    }
     for (low, high, rho) in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, f64::NAN, 7.0), (0.002, 80.0, 0.0)] {
         assert!(schedule::edm(5, low, high, rho).is_err());
     }
@@ -502,6 +556,43 @@ fn a_work_folder_without_a_finished_chunk_is_of_no_use() {
 
 fn course(emotion: &Emotion, frames: usize) -> Vec<[f32; 2]> {
     (0..frames).map(|frame| emotion.at(frame, frames, Parity::Corrected).unwrap()).collect()
+}
+
+/// The published KeySync counts the vectors that HuBERT's pieces leave: from 1000 frames of sound on it is one frame or more
+/// short, and so is the last window.
+#[test]
+fn upstream_loses_a_frame_of_sound_from_40_s_on() {
+    for frames in 1..1000 {
+        assert_eq!(upstream_audio_frames(frames), frames);
+    }
+    for frames in 1000..1133 {
+        assert_eq!(upstream_audio_frames(frames), frames - 1, "{frames}");
+    }
+    assert_eq!(upstream_audio_frames(0), 0);
+    for (frames, output) in
+        [(999, 989), (1001, 989), (1002, 989), (1003, 1002), (1015, 1002), (1119, 1106), (1120, 1119), (1132, 1119)]
+    {
+        let plan = Plan::keysync(upstream_audio_frames(frames), Parity::Upstream).unwrap();
+        assert_eq!(plan.output_frames(), output, "{frames}");
+    }
+}
+
+/// Three names are two spans; at an odd length the last frame is left over, and matters only if it is a keyframe.
+#[test]
+fn upstream_refuses_emotions_only_where_a_keyframe_has_none() {
+    let three: Emotion = "sad,neutral,happy".parse().unwrap();
+    for frames in 14..=650 {
+        let Ok(plan) = Plan::keyface(frames, Parity::Upstream) else { continue };
+        let is_refused = three.check(&plan, frames, Parity::Upstream).is_err();
+        let last_is_keyframe = (frames - 1) % 13 == 0 && frames - 1 <= 13 * (plan.keyframe_count() - 1);
+        assert_eq!(is_refused, frames % 2 == 1 && last_is_keyframe, "{frames}");
+        three.check(&Plan::keyface(frames, Parity::Corrected).unwrap(), frames, Parity::Corrected).unwrap();
+    }
+    // Golden 25: four names over 92 frames.
+    let four: Emotion = "sad,neutral,happy,calm".parse().unwrap();
+    let error = four.check(&Plan::keyface(92, Parity::Upstream).unwrap(), 92, Parity::Upstream).unwrap_err();
+    assert!(error.to_string().contains("--upstream-parity"), "{error}");
+    assert!(Emotion::default().is_constant() && !four.is_constant());
 }
 
 #[test]

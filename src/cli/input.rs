@@ -48,12 +48,23 @@ impl Input {
         }
     }
 
+    /// The video, where it is one.
+    pub fn video(&self) -> Option<&VideoInfo> {
+        match self {
+            Input::Video { info, .. } => Some(info),
+            Input::Folder { .. } => None,
+        }
+    }
+
+    /// What reading it changes, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = self.video().map(VideoInfo::notes).unwrap_or_default();
+        notes.iter().map(|note| format!("the video: {note}")).collect()
+    }
+
     /// The file, where it has sound.
     pub fn sound(&self) -> Option<&Path> {
-        match self {
-            Input::Video { info, .. } if info.has_audio => Some(&info.path),
-            _ => None,
-        }
+        self.video().filter(|info| info.has_audio).map(|info| info.path.as_path())
     }
 }
 

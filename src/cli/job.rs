@@ -1,16 +1,18 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
+use super::peaks::Peaks;
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use viseme::diffusion::schedule::MAX_STEPS;
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
 use viseme::media::frames::{BackgroundSink, FolderSink};
 use viseme::media::probe::Look;
-use viseme::media::writer::{VideoSpec, VideoWriter};
-use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
+use viseme::media::writer::{Sound, Tracks, Trial, VideoSpec, VideoWriter};
+use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, disk};
 use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::{Parity, Plan};
@@ -23,7 +25,10 @@ pub struct JobOptions {
     /// The speech: a wav file, or any file with sound that ffmpeg reads
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
-    /// The result: .mp4, .mov, .mkv, .webm, or a folder for PNG pictures
+    /// Seconds by which the speech is heard later; below 0, its beginning is cut off
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, allow_hyphen_values = true, value_parser = seconds)]
+    pub audio_offset: f64,
+    /// The result: .mp4, .mov, .mkv, .webm, .avi, .ts, or a folder for PNG pictures
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
 
@@ -37,7 +42,7 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Weights")]
     strict: bool,
 
-    /// Network evaluations of each diffusion loop [default: 11, with --fast steps 6]
+    /// Network evaluations of each diffusion loop, 1 to 1000 [default: 11, with --fast steps 6]
     #[arg(long, value_name = "N", help_heading = "Diffusion")]
     steps: Option<usize>,
     /// Guidance towards audio and reference
@@ -73,10 +78,10 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Device")]
     profile: bool,
 
-    /// Quality of the output video, lower is better
+    /// Quality of the output video on its encoder's own scale, lower is better [default: hard to tell from the source]
     #[arg(long, help_heading = "Output")]
     crf: Option<u8>,
-    /// ffmpeg's name of the video encoder
+    /// ffmpeg's name of the video encoder [default: what files that end as OUT are usually encoded with]
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     codec: Option<String>,
     /// The ffmpeg program [default: the one in PATH]
@@ -129,10 +134,28 @@ pub struct Made {
     pub is_demo: bool,
 }
 
+/// What the frames of a job become.
+pub struct Target {
+    pub size: [u32; 2],
+    pub fps: Fps,
+    pub frames: u64,
+    pub look: Look,
+    pub sound: Sound,
+    /// The video that they are made from, whose other streams are kept, and how many bits a second it takes.
+    pub source: Option<PathBuf>,
+    pub source_rate: Option<u64>,
+}
+
+impl Target {
+    fn tracks(&self) -> Tracks<'_> {
+        Tracks { sound: Some(&self.sound), source: self.source.as_deref() }
+    }
+}
+
 impl JobOptions {
     pub fn sampling(&self) -> Result<Sampling> {
-        if self.steps == Some(0) {
-            return Err(Problem::new("--steps", "1 or more", "0").usage());
+        if let Some(steps) = self.steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
+            return Err(Problem::new("--steps", format!("1 to {MAX_STEPS}"), steps.to_string()).usage());
         }
         let exact = Sampling { seed: self.seed, low_memory: self.low_memory, ..Sampling::default() };
         let fast = self.fast.iter().fold(exact, |sampling, &fast| sampling.approximate(fast.into()));
@@ -157,7 +180,7 @@ impl JobOptions {
     }
 
     pub fn source(&self) -> Audio {
-        Audio::file(&self.audio, self.ffmpeg.as_deref())
+        Audio::file(&self.audio, self.ffmpeg.as_deref()).offset(self.audio_offset)
     }
 
     pub fn output(&self) -> Output {
@@ -172,8 +195,15 @@ impl JobOptions {
     pub fn weight_set(&self, roles: &[Role], named: &[(Role, &Option<PathBuf>)]) -> Result<WeightSet> {
         let single: BTreeMap<Role, PathBuf> =
             named.iter().filter_map(|(role, path)| Some((*role, path.as_ref()?.clone()))).collect();
-        if self.demo && single.is_empty() {
-            return WeightSet::demo(roles);
+        if self.demo {
+            return match single.first_key_value() {
+                None => WeightSet::demo(roles),
+                Some((_, path)) => {
+                    Err(Problem::new("--demo", "no file of weights beside it", path.display().to_string())
+                        .remedy("leave out one of the two")
+                        .usage())
+                }
+            };
         }
         let folder = self.weights.clone().or_else(|| std::env::var_os("VISEME_WEIGHTS").map(PathBuf::from));
         if folder.is_some() || !single.is_empty() {
@@ -201,6 +231,7 @@ impl JobOptions {
             ("--steps", sampling.steps.to_string()),
             ("--guidance", self.guidance.clone()),
             ("--seed", self.seed.to_string()),
+            ("--audio-offset", self.audio_offset.to_string()),
             ("--sample-latents", self.sample_latents.to_string()),
             ("--upstream-parity", self.upstream_parity.to_string()),
             ("--precision", format!("{:?}, {:?}", storage.activations, storage.coding)),
@@ -222,12 +253,10 @@ impl JobOptions {
 
     /// What would stop the result from being written, found before hours of work; `inputs` must not be overwritten.
     pub fn check_output(&self, inputs: &[&Path]) -> Result<()> {
-        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(source) = std::fs::read_dir(folder) {
+        if let Err(source) = std::fs::read_dir(self.out_folder()) {
             return Err(Error::Write { path: self.out.clone(), source });
         }
-        let is_out =
-            |input: &&Path| self.out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
+        let is_out = |input: &&Path| is_same_file(&self.out, input);
         if [&[self.audio.as_path()], inputs].concat().iter().any(is_out) {
             let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
             return Err(problem.remedy("the result would take its place").usage());
@@ -240,12 +269,43 @@ impl JobOptions {
         }
     }
 
-    /// Ctrl-C ends a run between two steps from now on.
+    fn out_folder(&self) -> &Path {
+        self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Tries the output on a few frames: how it is written, in a few words, and what of the source is changed or left out, a
+    /// sentence each. Errors: all that would stop the result from being written later, too little room on the disk too.
+    pub fn try_output(&self, target: &Target) -> Result<(String, Vec<String>)> {
+        if self.out.extension().is_none() {
+            // PNG makes about half of a picture.
+            let [width, height] = target.size.map(u64::from);
+            disk::check(self.out_folder(), target.frames * width * height * 3 / 2)?;
+            return Ok(("PNG".to_string(), Vec::new()));
+        }
+        let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
+        let trial = Trial::new(&ffmpeg, &self.out, &self.spec(target), target.tracks())?;
+        disk::check(self.out_folder(), trial.bytes(target.frames))?;
+        Ok((trial.summary, trial.notes))
+    }
+
+    fn spec(&self, target: &Target) -> VideoSpec {
+        let mut spec = VideoSpec::new(target.size, target.fps, target.look.clone());
+        (spec.codec, spec.crf, spec.source_rate) = (self.codec.clone(), self.crf, target.source_rate);
+        spec
+    }
+
+    /// From now on Ctrl-C ends a run once the device is done with what it has, and a second one ends the process at once: what is
+    /// finished in the work folder is whole either way, since its files get their names when they are.
     pub fn cancel(&self) -> Cancel {
         let cancel = Cancel::default();
         let handler = cancel.clone();
         // A second handler is refused, which leaves the first in place: nothing to do about it.
-        let _ = ctrlc::set_handler(move || handler.cancel());
+        let _ = ctrlc::set_handler(move || {
+            if handler.is_cancelled() {
+                exit_at_once();
+            }
+            handler.cancel();
+        });
         cancel
     }
 
@@ -254,7 +314,7 @@ impl JobOptions {
         &self,
         gpu: &Gpu,
         identity: Identity,
-        look: Look,
+        target: &Target,
         bar: &'a ProgressBar,
         start: impl FnOnce(WorkFolder, Box<dyn FnMut(Progress) + 'a>) -> Result<Frames<'a>>,
     ) -> Result<u64> {
@@ -266,7 +326,7 @@ impl JobOptions {
         let kept = work.dir().to_path_buf();
         let made = (|| {
             let mut frames = start(work, Box::new(|progress| bar.show(progress)))?;
-            let mut sink = Box::new(BackgroundSink::new(self.sink(look, frames.size(), frames.fps())?));
+            let mut sink = Box::new(BackgroundSink::new(self.sink(target)?));
             for frame in frames.by_ref() {
                 sink.write(&frame?)?;
                 bar.check()?;
@@ -292,10 +352,19 @@ impl JobOptions {
 
     /// The last line of a run.
     pub fn report(&self, gpu: &Gpu, made: Made) -> Result<()> {
+        let peaks = Peaks::of(gpu);
         match self.output() {
-            Output::Json => say(serde_json::json!({"event": "done", "out": self.out, "frames": made.frames,
-                "demo_weights": made.is_demo, "gpu_peak_bytes": gpu.memory().peak})),
-            Output::Text => say(format_args!("{} ({} frames)", self.out.display(), made.frames)),
+            Output::Json => {
+                let mut line = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
+                    "demo_weights": made.is_demo});
+                if self.out.to_str().is_none() {
+                    // JSON has no such names.
+                    line["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
+                }
+                peaks.add_to(&mut line);
+                say(line)
+            }
+            Output::Text => say(format_args!("{} ({} frames, {peaks})", self.out.display(), made.frames)),
             Output::Quiet => Ok(()),
         }
     }
@@ -314,7 +383,7 @@ impl JobOptions {
             return Ok(());
         }
         let estimate = weights.estimate(gpu, demand)?;
-        let rate = super::bench::measured_rate(gpu)?;
+        let rate = viseme::ops::rate(gpu)?.flops;
         let seconds = estimate.flops / rate;
         let is_software = gpu.capabilities().kind == "software";
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
@@ -383,20 +452,22 @@ impl JobOptions {
         Ok(())
     }
 
-    fn sink(&self, look: Look, size: [u32; 2], fps: Fps) -> Result<Box<dyn FrameSink>> {
+    fn sink(&self, target: &Target) -> Result<Box<dyn FrameSink>> {
         if self.out.extension().is_none() {
             return Ok(Box::new(FolderSink::create(&self.out)?));
         }
         let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
-        let mut spec = VideoSpec::new(size, fps, look);
-        if let Some(codec) = &self.codec {
-            spec.codec = codec.clone();
-        }
-        if self.crf.is_some() {
-            spec.crf = self.crf;
-        }
-        Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, spec, Some(&self.audio))?))
+        Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, &self.spec(target), target.tracks())?))
     }
+}
+
+/// Ends the process with the code of an interrupted run, without waiting for the device or any thread.
+fn exit_at_once() -> ! {
+    const INTERRUPTED: i32 = 130;
+    #[cfg(unix)]
+    signal_hook::low_level::exit(INTERRUPTED);
+    #[cfg(not(unix))]
+    std::process::exit(INTERRUPTED)
 }
 
 fn duration(seconds: f64) -> String {
@@ -415,9 +486,20 @@ pub fn guidance(option: &str, text: &str) -> Result<Guidance> {
 
 pub fn numbers<const N: usize>(option: &str, text: &str, expected: &str) -> Result<[f64; N]> {
     let values: Option<Vec<f64>> =
-        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect();
+        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| (*v as f32).is_finite())).collect();
     let values = values.and_then(|values| <[f64; N]>::try_from(values).ok());
     values.ok_or_else(|| Problem::new(option, expected, format!("'{text}'")).usage())
+}
+
+/// Seconds, of either sign.
+fn seconds(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.abs() < 1e6);
+    value.ok_or_else(|| "expected a number of seconds, such as 0.25 or -1.5".to_string())
+}
+
+/// Whether two paths lead to one file, which is there.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// A square of a picture.

@@ -1,13 +1,16 @@
 use super::input::Input;
-use super::job::{JobOptions, Made, square};
+use super::job::{JobOptions, Made, Target, is_same_file, square};
 use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
-use viseme::media::{Fps, FrameTimes};
-use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
+use viseme::media::probe::VideoInfo;
+use viseme::media::writer::{Sound, SoundPart};
+use viseme::media::{Audio, Fps, FrameTimes};
+use viseme::ops::MOST_FEATHER;
+use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
 use viseme::pipelines::timeline::{Extend, Timeline};
@@ -124,7 +127,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let cancel = common.cancel();
     let bar = ProgressBar::new(common.output());
-    let lipsync = LipSync::new(&gpu, &weights, video, common.source(), landmarks).options(job.clone());
+    let lipsync = LipSync::new(&gpu, &weights, video, options.speech(&input), landmarks).options(job.clone());
     let mut lipsync = lipsync.cancel_with(&cancel);
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
@@ -132,22 +135,26 @@ pub fn run(options: &Options) -> Result<()> {
     let survey = lipsync.survey()?;
     let crop = survey.crop_side / weights.crop_side(Role::Interpolation)? as f64;
     let [width, height] = survey.size;
-    let lines = [
+    let target = options.target(&input, &survey, weights.crop_side(Role::Interpolation)? as u32)?;
+    let (format, notes) = common.try_output(&target)?;
+    let mut lines = vec![
         ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
         ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
         ("crop", enlarged(survey.crop_side, crop)),
         ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
+        ("file", format.clone()),
     ];
+    let notes: Vec<String> = input.notes().into_iter().chain(notes).collect();
+    lines.extend(notes.iter().map(|note| ("note", note.clone())));
     let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
-        "crop_side": survey.crop_side, "crop_enlarged": crop});
+        "crop_side": survey.crop_side, "crop_enlarged": crop, "output_format": format, "notes": notes});
     common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields))?;
     if common.dry_run {
         return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common.run(&gpu, identity, input.look()?, &bar, |work, observer| {
-        lipsync.resume(work).on_progress(observer).frames()
-    })?;
+    let frames = common
+        .run(&gpu, identity, &target, &bar, |work, observer| lipsync.resume(work).on_progress(observer).frames())?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
 }
 
@@ -160,6 +167,12 @@ fn described(timeline: &Timeline) -> String {
         FrameTimes::Stamps { .. } => format!("times of their own, shown at {fps} a second"),
     };
     format!("{} frames at {rate}, {:.2} s", times.count(), times.duration_s())
+}
+
+/// Bits a second of a file.
+fn bit_rate(info: &VideoInfo) -> Option<u64> {
+    let bytes = std::fs::metadata(&info.path).ok()?.len();
+    Some((8.0 * bytes as f64 / info.times.duration_s()) as u64).filter(|&bits| bits > 0)
 }
 
 /// How large the square around the face is, and by which factor what the network makes is enlarged to fill it.
@@ -177,8 +190,9 @@ impl Options {
         if self.nose_index >= POINTS {
             return Err(Problem::new("--nose-index", "0 to 67", self.nose_index.to_string()).usage());
         }
-        if let Some(feather) = self.feather.filter(|feather| !(0.0..=1e4).contains(feather)) {
-            return Err(Problem::new("--feather", "0 to 10000 pixels", feather.to_string()).usage());
+        if let Some(feather) = self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
+            let expected = format!("0 to {MOST_FEATHER} pixels");
+            return Err(Problem::new("--feather", expected, feather.to_string()).usage());
         }
         self.folder_fps()?;
         Ok(Job {
@@ -205,6 +219,28 @@ impl Options {
             sample_posterior: self.job.sample_latents,
             parity: self.job.parity(),
             storage: self.job.storage(),
+        })
+    }
+
+    /// What the frames become; with nothing pasted back they are as large as the crop, `side`.
+    fn target(&self, input: &Input, survey: &Survey, side: u32) -> Result<Target> {
+        let fps = survey.timeline.fps();
+        let seconds = |frame: u64| frame as f64 / fps.as_f64();
+        let around = input.video().filter(|info| info.has_audio);
+        let part = survey.timeline.part().map(|part| SoundPart {
+            from_s: seconds(part.first),
+            to_s: seconds(part.end),
+            around: around.map(|info| (info.path.clone(), -info.late_s())),
+        });
+        let start_s = self.speech(input).offset_s() + part.as_ref().map_or(0.0, |part| part.from_s);
+        Ok(Target {
+            size: if matches!(self.paste, PasteArg::None) { [side; 2] } else { survey.size },
+            fps,
+            frames: survey.output_frames,
+            look: input.look()?,
+            sound: Sound { path: self.job.audio.clone(), start_s, part },
+            source: input.video().map(|info| info.path.clone()),
+            source_rate: input.video().and_then(bit_rate),
         })
     }
 
@@ -238,6 +274,13 @@ impl Options {
             identity.insert(option.into(), value);
         }
         Ok(identity)
+    }
+
+    /// The speech; of the video's own file its sound is laid out as it lies beside the picture.
+    fn speech(&self, input: &Input) -> Audio {
+        let is_same = |info: &&VideoInfo| is_same_file(&info.path, &self.job.audio);
+        let late_s = input.video().filter(is_same).map_or(0.0, VideoInfo::late_s);
+        self.job.source().offset(-late_s)
     }
 
     fn part_s(&self) -> Option<(f64, Option<f64>)> {

@@ -1,4 +1,5 @@
 use super::input::{Input, frame_rate};
+use super::peaks::Peaks;
 use super::{DeviceOptions, check_svg, say};
 use clap::Args;
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ pub struct Options {
     /// Mouth aspect ratio above which a mouth is open
     #[arg(long, value_name = "RATIO", default_value_t = lipleak::THRESHOLD)]
     threshold: f64,
-    /// Shifts between mouth and sound to try, in frames each way
+    /// Shifts between mouth and sound to try, in frames each way, up to 1000
     #[arg(long, value_name = "FRAMES", default_value_t = metrics::Options::default().max_lag)]
     max_lag: usize,
     /// Frames a second of a folder of pictures, or of landmarks without a video
@@ -79,6 +80,9 @@ pub struct Options {
     ffmpeg: Option<PathBuf>,
 }
 
+/// Each shift costs a pass over the clip.
+const MAX_LAG: usize = 1000;
+
 pub fn run(options: &Options) -> Result<()> {
     options.check()?;
     let fps = options.fps.map(frame_rate).transpose()?;
@@ -100,6 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let track = options.landmarks.as_deref().map(Track::read).transpose()?;
     let measuring = metrics::Options { threshold: options.threshold, max_lag: options.max_lag };
+    let gpu = pictures.as_ref().map(|pictures| pictures.gpu.clone());
     let report = metrics::measure(Inputs { track, audio, pictures, fps }, measuring)?;
 
     if let Some(path) = &options.csv {
@@ -108,12 +113,16 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.plot {
         report.write_svg(path)?;
     }
+    let peaks = gpu.as_ref().map(Peaks::of);
     if options.json {
-        say(report.to_json())?;
-    } else {
-        print!("{}", report.to_table());
+        let mut line = report.to_json();
+        if let Some(peaks) = peaks {
+            peaks.add_to(&mut line);
+        }
+        return say(line);
     }
-    Ok(())
+    say(report.to_table().trim_end())?;
+    peaks.map_or(Ok(()), |peaks| say(peaks))
 }
 
 impl Options {
@@ -121,6 +130,9 @@ impl Options {
     fn check(&self) -> Result<()> {
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
             return Err(Problem::new("--threshold", "a ratio above 0", self.threshold.to_string()).usage());
+        }
+        if self.max_lag > MAX_LAG {
+            return Err(Problem::new("--max-lag", format!("0 to {MAX_LAG} frames"), self.max_lag.to_string()).usage());
         }
         check_svg(self.plot.as_deref())
     }

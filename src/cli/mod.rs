@@ -8,12 +8,13 @@ mod input;
 mod job;
 mod lipsync;
 mod metrics;
+mod peaks;
 mod progress;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -73,6 +74,9 @@ impl DeviceOptions {
     /// The device, its kernels tuned where there is a place to keep what is measured; `quiet` leaves that unsaid.
     fn open(&self, quiet: bool) -> Result<Gpu> {
         let gpu = Gpu::new(self.adapter.as_deref())?;
+        if !quiet {
+            announce_compilation(&gpu);
+        }
         if !self.no_cache {
             let user = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.cache_dir().to_path_buf());
             gpu.keep_kernels(user.filter(|_| std::env::var_os("VISEME_CACHE").is_none()).as_deref());
@@ -90,6 +94,22 @@ impl DeviceOptions {
         gpu.set_budget(self.vram);
         Ok(gpu)
     }
+}
+
+/// Says, once, that kernels are being compiled where that takes longer than a second: it cannot be interrupted, and on a first run
+/// it is what nothing else shows.
+fn announce_compilation(gpu: &Gpu) {
+    const LONG: Duration = Duration::from_secs(1);
+    let (compilation, name) = (gpu.compilation(), gpu.capabilities().name.clone());
+    // It ends with the process at the latest.
+    std::thread::spawn(move || {
+        while compilation.is_going_on() {
+            if compilation.spent() >= LONG {
+                return note(format_args!("viseme: compiling kernels for {name}: once, later runs keep them"));
+            }
+            std::thread::sleep(LONG / 4);
+        }
+    });
 }
 
 /// How numbers are stored on the device; sums are always f32.
@@ -186,6 +206,7 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .without_time()
         .with_target(false)
         .with_max_level(tracing::Level::WARN)

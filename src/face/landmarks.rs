@@ -87,9 +87,13 @@ impl Raw {
             [frames, points, 2] if points == POINTS || mesh::SIZES.contains(&points) => (frames, points),
             _ => {
                 let found = format!("shape {shape:?}");
-                return Err(Problem::new(subject, "shape [frames, 68, 2], or [frames, 478, 2] of MediaPipe's points", found)
-                    .remedy("each point is [x, y]: leave out a third number")
-                    .input());
+                return Err(Problem::new(
+                    subject,
+                    "shape [frames, 68, 2], or [frames, 478, 2] of MediaPipe's points",
+                    found,
+                )
+                .remedy("each point is [x, y]: leave out a third number")
+                .input());
             }
         };
         let face_bytes = points * 2 * number.size_bytes();

@@ -22,7 +22,9 @@ pub(super) fn check(subject: &str, faces: &[Face]) -> Result<()> {
     }
     let (frame, fault) = faults[0];
     let (found, remedy) = match fault {
-        Fault::Shuffled => ("points in another order", "order them as iBUG's 68: jaw, brows, nose, eyes, outer and inner lip"),
+        Fault::Shuffled => {
+            ("points in another order", "order them as iBUG's 68: jaw, brows, nose, eyes, outer and inner lip")
+        }
         Fault::Swapped => ("what looks like [y, x]", "give each point as [x, y]"),
         Fault::Mirrored => (
             "a mirrored face",
@@ -31,7 +33,9 @@ pub(super) fn check(subject: &str, faces: &[Face]) -> Result<()> {
         Fault::UpsideDown => ("y that counts from the bottom", "subtract y from the picture's height"),
     };
     let count = format!("{subject}, frame {frame} and {} of {} in all", faults.len(), faces.len());
-    Err(Problem::new(count, "68 points of a face, [x, y] from the top left, in iBUG's order", found).remedy(remedy).input())
+    Err(Problem::new(count, "68 points of a face, [x, y] from the top left, in iBUG's order", found)
+        .remedy(remedy)
+        .input())
 }
 
 fn fault(face: &Face) -> Option<Fault> {

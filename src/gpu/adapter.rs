@@ -70,21 +70,48 @@ pub struct Matrices {
 }
 
 impl Matrices {
-    /// The best of those that are listed and that `features` opened; `VISEME_MATRICES=off` takes none, `emulated` plain loops.
+    /// The best of those that are listed and that `features` opened, as `VISEME_MATRICES` asks.
     pub(super) fn of(capabilities: &Capabilities, features: wgpu::Features) -> Result<Option<Self>> {
-        let asked = std::env::var("VISEME_MATRICES").unwrap_or_default();
+        Asked::read(&std::env::var("VISEME_MATRICES").unwrap_or_default())?.matrices(capabilities, features)
+    }
+}
+
+/// What `VISEME_MATRICES` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nothing: as the device has them, unless it is software. There they are loops, and its compiler takes minutes over them.
+    Default,
+    On,
+    Off,
+    Emulated,
+}
+
+impl Asked {
+    fn read(text: &str) -> Result<Self> {
+        match text {
+            "" => Ok(Self::Default),
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            "emulated" => Ok(Self::Emulated),
+            other => Err(Problem::new("VISEME_MATRICES", "on, off, emulated or nothing", format!("'{other}'")).usage()),
+        }
+    }
+
+    fn matrices(self, capabilities: &Capabilities, features: wgpu::Features) -> Result<Option<Matrices>> {
         let needed =
             wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         let listed = |edge: &u32| {
             let text = format!("{edge}x{edge}x{edge} F16->F32");
             features.contains(needed) && capabilities.cooperative_matrices.contains(&text)
         };
-        match asked.as_str() {
-            "" => Ok([16, 8].into_iter().find(listed).map(|edge| Self { edge, emulated: false })),
-            "off" => Ok(None),
-            "emulated" if capabilities.shader_f16 => Ok(Some(Self { edge: 16, emulated: true })),
-            "emulated" => Err(Problem::new("VISEME_MATRICES=emulated", "f16 in shaders", "a device without").gpu()),
-            other => Err(Problem::new("VISEME_MATRICES", "off, emulated or nothing", format!("'{other}'")).usage()),
+        match self {
+            Self::Default if capabilities.software => Ok(None),
+            Self::Default | Self::On => {
+                Ok([16, 8].into_iter().find(listed).map(|edge| Matrices { edge, emulated: false }))
+            }
+            Self::Off => Ok(None),
+            Self::Emulated if capabilities.shader_f16 => Ok(Some(Matrices { edge: 16, emulated: true })),
+            Self::Emulated => Err(Problem::new("VISEME_MATRICES=emulated", "f16 in shaders", "a device without").gpu()),
         }
     }
 }
@@ -136,7 +163,7 @@ pub(super) fn adapters() -> Vec<wgpu::Adapter> {
     all
 }
 
-/// The adapter that `wanted` names (part of its name, or its number in the list), or the best one.
+/// The adapter that `wanted` names (its number in the list, or part of its name, which may be a number too), or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let from_env = std::env::var("VISEME_ADAPTER").ok();
     let wanted = wanted.or(from_env.as_deref()).filter(|w| !w.is_empty());
@@ -149,10 +176,7 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     }
     let index = match wanted {
         None => Some(0),
-        Some(w) => match w.parse::<usize>() {
-            Ok(number) => Some(number).filter(|&n| n < names.len()),
-            Err(_) => names.iter().position(|n| n.to_lowercase().contains(&w.to_lowercase())),
-        },
+        Some(w) => named(&names, w),
     };
     match index {
         Some(i) => Ok(all.swap_remove(i)),
@@ -164,6 +188,12 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
         .remedy("`viseme devices` lists them")
         .gpu()),
     }
+}
+
+/// The place that `wanted` means among `names`.
+fn named(names: &[String], wanted: &str) -> Option<usize> {
+    let number = wanted.parse().ok().filter(|&number: &usize| number < names.len());
+    number.or_else(|| names.iter().position(|name| name.to_lowercase().contains(&wanted.to_lowercase())))
 }
 
 /// A device with every feature and limit that the kernels can make use of.
@@ -199,4 +229,68 @@ pub(super) fn cooperative_matrices(adapter: &wgpu::Adapter) -> Vec<String> {
         format!("{}x{}x{} {:?}->{:?}", p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type)
     };
     adapter.cooperative_matrix_properties().into_iter().map(shape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capabilities(software: bool) -> Capabilities {
+        Capabilities {
+            name: "a device".into(),
+            backend: "Vulkan".into(),
+            driver: String::new(),
+            kind: if software { "software" } else { "discrete" },
+            software,
+            immediates: true,
+            shader_f16: true,
+            subgroup_size: Some(32),
+            timestamps: true,
+            cooperative_matrices: vec!["8x8x8 F16->F32".into()],
+            matrices: None,
+            max_binding_bytes: 1 << 30,
+            max_buffer_bytes: 1 << 30,
+            max_workgroup_bytes: 32 << 10,
+            max_invocations: 1024,
+            offset_alignment: 32,
+            storage_buffers: 16,
+        }
+    }
+
+    /// Mesa 26's software device lists matrices, and compiles their kernels for minutes.
+    #[test]
+    fn a_software_device_takes_matrices_only_when_asked() {
+        let taken = |software, asked: &str| {
+            let asked = Asked::read(asked).unwrap();
+            asked.matrices(&capabilities(software), wgpu::Features::all()).unwrap().map(|m| (m.edge, m.emulated))
+        };
+        assert_eq!(taken(true, ""), None);
+        assert_eq!(taken(true, "on"), Some((8, false)));
+        assert_eq!(taken(false, ""), Some((8, false)));
+        assert_eq!(taken(false, "on"), Some((8, false)));
+        for software in [false, true] {
+            assert_eq!(taken(software, "off"), None);
+            assert_eq!(taken(software, "emulated"), Some((16, true)));
+        }
+        assert_eq!(Asked::read("maybe").unwrap_err().exit_code(), 2);
+        let without = Asked::On.matrices(&capabilities(true), wgpu::Features::empty()).unwrap();
+        assert_eq!(without, None, "they cannot be had where the device did not open them");
+    }
+
+    #[test]
+    fn a_number_that_is_no_place_is_part_of_a_name() {
+        let names = ["NVIDIA GeForce RTX 4090", "AMD Radeon RX 7900 XTX", "llvmpipe"].map(String::from);
+        for (wanted, found) in [
+            ("4090", Some(0)),
+            ("7900", Some(1)),
+            ("1", Some(1)),
+            ("2", Some(2)),
+            ("radeon", Some(1)),
+            ("3", None),
+            ("99999999999999999999999", None),
+            ("intel", None),
+        ] {
+            assert_eq!(named(&names, wanted), found, "{wanted}");
+        }
+    }
 }

@@ -8,8 +8,9 @@ use crate::{Problem, Result};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How the elements of a tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,7 +81,7 @@ pub struct Expanded {
     pub wgsl: String,
     /// Name and access of each tensor binding, in order.
     pub bindings: Vec<(String, Access)>,
-    /// Name and WGSL type of each parameter, without the trailing operation number.
+    /// Name and WGSL type of each parameter, without the two that every kernel ends with.
     pub params: Vec<(String, String)>,
     /// Whether an f16 store may report an overflow, through one more storage binding.
     pub reports_overflow: bool,
@@ -129,6 +130,15 @@ pub fn expand(
     }
     Ok(Expanded { wgsl: out.wgsl, bindings: out.bindings, params: out.params, reports_overflow })
 }
+
+/// A workgroup's place in an operation whose workgroups are folded over x and y, and which may be cut into several dispatches.
+const GROUP_INDEX: &str = "fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
+    return params.first_group + id.x + id.y * count.x;
+}
+";
+
+/// Parameters behind a kernel's own: the number of the operation, and the dispatch's first workgroup.
+pub(super) const COMMON_PARAMS: usize = 2;
 
 /// Largest finite f16; the comparison is false for NaN as well.
 const OVERFLOW: &str = "fn check_range(v: vec4<f32>) {
@@ -280,11 +290,12 @@ impl Expansion<'_> {
             let _ = writeln!(self.wgsl, "    {}: {},", name.trim(), kind.trim());
             self.params.push((name.trim().to_string(), kind.trim().to_string()));
         }
-        self.wgsl.push_str("    operation: u32,\n}\n");
+        self.wgsl.push_str("    operation: u32,\n    first_group: u32,\n}\n");
         match self.parameters {
             Parameters::Immediate => self.wgsl.push_str("var<immediate> params: Params;\n"),
             Parameters::Uniform => self.wgsl.push_str("@group(1) @binding(0) var<uniform> params: Params;\n"),
         }
+        self.wgsl.push_str(GROUP_INDEX);
         Ok(())
     }
 
@@ -362,7 +373,7 @@ pub(super) struct Pipeline {
     pub raw: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
     pub reports_overflow: bool,
-    /// Bytes of the parameters, the operation number included.
+    /// Bytes of the parameters, with [`COMMON_PARAMS`].
     pub params_size: u32,
 }
 
@@ -371,6 +382,32 @@ pub type Inspector = Box<dyn Fn(&Kernel, &Variant) + Send>;
 
 /// Changes the WGSL of a variant before it is compiled.
 pub type Editor = Box<dyn Fn(&Kernel, String) -> String + Send>;
+
+/// How long operations have waited for their kernels to be compiled.
+#[derive(Clone)]
+pub struct Compilation(Weak<Mutex<Waits>>);
+
+#[derive(Default)]
+struct Waits {
+    /// Of those that are over.
+    spent: Duration,
+    /// When those that go on began.
+    going_on: Vec<Instant>,
+}
+
+impl Compilation {
+    /// Whether the device is still in use.
+    pub fn is_going_on(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// All waits together, those that are not over included.
+    pub fn spent(&self) -> Duration {
+        let Some(waits) = self.0.upgrade() else { return Duration::ZERO };
+        let waits = lock(&waits);
+        waits.spent + waits.going_on.iter().map(Instant::elapsed).sum::<Duration>()
+    }
+}
 
 /// Pipelines by variant, each made once, by whoever needs it first or ahead of that by [`Pipelines::prepare`].
 pub(super) struct Pipelines {
@@ -383,6 +420,7 @@ pub(super) struct Pipelines {
     pub cache: OnceLock<Cache>,
     pub inspector: Mutex<Option<Inspector>>,
     pub editor: Mutex<Option<Editor>>,
+    waits: Arc<Mutex<Waits>>,
 }
 
 /// Locked while its pipeline is made, so that nobody makes it twice.
@@ -403,7 +441,12 @@ impl Pipelines {
             cache: OnceLock::new(),
             inspector: Mutex::default(),
             editor: Mutex::default(),
+            waits: Arc::default(),
         }
+    }
+
+    pub fn compilation(&self) -> Compilation {
+        Compilation(Arc::downgrade(&self.waits))
     }
 
     pub fn get(&self, kernel: &Kernel, variant: Variant) -> Result<Arc<Pipeline>> {
@@ -418,7 +461,19 @@ impl Pipelines {
             }
             lock(&self.used).push(variant.clone());
         }
-        self.fill(&slot, kernel, &variant)
+        let made = slot.pipeline.try_lock().ok().and_then(|made| made.clone());
+        if let Some(pipeline) = made {
+            return Ok(pipeline);
+        }
+        let start = Instant::now();
+        lock(&self.waits).going_on.push(start);
+        let pipeline = self.fill(&slot, kernel, &variant);
+        let mut waits = lock(&self.waits);
+        waits.spent += start.elapsed();
+        if let Some(at) = waits.going_on.iter().position(|began| *began == start) {
+            waits.going_on.swap_remove(at);
+        }
+        pipeline
     }
 
     fn fill(&self, slot: &Slot, kernel: &Kernel, variant: &Variant) -> Result<Arc<Pipeline>> {
@@ -546,7 +601,7 @@ impl Pipelines {
         }
         let layout = device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-        let params_size = 4 * (expanded.params.len() as u32 + 1);
+        let params_size = 4 * (expanded.params.len() + COMMON_PARAMS) as u32;
         let groups = [Some(&layout), Some(&self.uniform_layout)];
         let (groups, immediate_size) = match self.parameters {
             Parameters::Immediate => (&groups[..1], params_size),

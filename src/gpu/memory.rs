@@ -1,10 +1,10 @@
 //! Device memory: buffers that return to a pool when they drop, with a count of what is in use and a budget.
 
 use crate::{Error, Problem, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Device memory in bytes.
+/// Device memory in bytes, as tensors and weights use it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Held by live tensors and weights.
@@ -13,14 +13,50 @@ pub struct Memory {
     pub peak: u64,
     /// Allocated on the device, freed buffers that wait for their next use included.
     pub resident: u64,
+    /// The most that `resident` has been.
+    pub resident_peak: u64,
+    /// Of the buffers that uploads and read-backs go through, which no tensor lives in and `resident` does not count: of a
+    /// bounded size, whatever a job's length.
+    pub staging: u64,
+    /// Buffers that were ever allocated for tensors and weights: it stands still while freed ones serve.
+    pub allocations: u64,
     pub budget: Option<u64>,
 }
+
+/// Freed buffers may take so many bytes beyond those that the live ones have not reached again since their peak: a quarter of
+/// the peak, since sizes differ, and this.
+const SPARE: u64 = 64 << 20;
 
 #[derive(Default)]
 struct Ledger {
     memory: Memory,
-    /// Free buffers by size.
-    free: BTreeMap<u64, Vec<wgpu::Buffer>>,
+    /// Free buffers by size, the longest free first, each with the moment when it was freed.
+    free: BTreeMap<u64, VecDeque<(u64, wgpu::Buffer)>>,
+    /// Buffers that were ever freed.
+    moment: u64,
+    /// For tests: what the device has.
+    device_bytes: Option<u64>,
+}
+
+impl Ledger {
+    /// Gives buffers back to the device, the longest free first, until at most `most` bytes are resident or none is free.
+    fn shrink(&mut self, most: u64) {
+        while self.memory.resident > most {
+            let oldest = self.free.iter().min_by_key(|(_, list)| list.front().map_or(u64::MAX, |(moment, _)| *moment));
+            let Some(size) = oldest.map(|(size, _)| *size) else { return };
+            if let Some(list) = self.free.get_mut(&size) {
+                list.pop_front();
+                if list.is_empty() {
+                    self.free.remove(&size);
+                }
+            }
+            self.memory.resident -= size;
+        }
+    }
+
+    fn most_resident(&self) -> u64 {
+        self.memory.peak + self.memory.peak / 4 + SPARE
+    }
 }
 
 /// Storage buffers by size. One queue runs in order, so a buffer freed on the host may serve the very next operation.
@@ -55,7 +91,11 @@ impl Drop for Buffer {
         if let Some(raw) = self.raw.take() {
             let mut ledger = self.pool.lock();
             ledger.memory.current -= self.size;
-            ledger.free.entry(self.size).or_default().push(raw);
+            ledger.moment += 1;
+            let moment = ledger.moment;
+            ledger.free.entry(self.size).or_default().push_back((moment, raw));
+            let most = ledger.most_resident();
+            ledger.shrink(most);
         }
     }
 }
@@ -85,44 +125,39 @@ impl Pool {
     pub(super) fn reset_peak(&self) {
         let memory = &mut self.lock().memory;
         memory.peak = memory.current;
+        memory.resident_peak = memory.resident;
     }
 
     pub(super) fn set_budget(&self, budget: Option<u64>) {
         self.lock().memory.budget = budget;
     }
 
-    /// Gives the free buffers back to the device.
+    /// For tests: as if the device had no more than `bytes` for buffers.
+    pub(super) fn set_device_bytes(&self, bytes: Option<u64>) {
+        self.lock().device_bytes = bytes;
+    }
+
+    /// Gives the free buffers back to the device, which has them once it has done what it was told before.
     pub(super) fn trim(&self) {
-        let mut ledger = self.lock();
-        let freed: u64 = ledger.free.iter().map(|(size, list)| size * list.len() as u64).sum();
-        ledger.free.clear();
-        ledger.memory.resident -= freed;
+        self.lock().shrink(0);
     }
 
     /// A buffer of at least `bytes` with undefined contents; `what` names the asker in errors.
     pub(super) fn allocate(self: &Arc<Self>, bytes: u64, what: &str) -> Result<Buffer> {
         let size = size_class(bytes);
         let mut ledger = self.lock();
-        let reusable = ledger.free.range_mut(size..=size + size / 8).find(|(_, list)| !list.is_empty());
+        // Of a list the last freed, so that what has long been free can go.
+        let reusable = ledger.free.range_mut(size..=size + size / 8).next();
         if let Some((&size, list)) = reusable
-            && let Some(raw) = list.pop()
+            && let Some((_, raw)) = list.pop_back()
         {
+            if list.is_empty() {
+                ledger.free.remove(&size);
+            }
             return Ok(self.hand_out(&mut ledger, raw, size));
         }
         drop(ledger);
-        let raw = self.create(size, what, false)?;
-        Ok(self.hand_out(&mut self.lock(), raw, size))
-    }
-
-    /// A new buffer that begins with `bytes`; nothing recorded so far can see or disturb it.
-    pub(super) fn upload(self: &Arc<Self>, bytes: &[u8], what: &str) -> Result<Buffer> {
-        let size = size_class(bytes.len() as u64);
-        let raw = self.create(size, what, true)?;
-        raw.get_mapped_range_mut(..)
-            .map_err(|e| Problem::new(what, "memory to fill", e.to_string()).gpu())?
-            .slice(..bytes.len())
-            .copy_from_slice(bytes);
-        raw.unmap();
+        let raw = self.create(size, what)?;
         Ok(self.hand_out(&mut self.lock(), raw, size))
     }
 
@@ -132,24 +167,26 @@ impl Pool {
         Buffer { raw: Some(raw), size, pool: self.clone() }
     }
 
-    fn create(&self, size: u64, what: &str, mapped_at_creation: bool) -> Result<wgpu::Buffer> {
-        let over = |memory: Memory| memory.budget.is_some_and(|budget| memory.resident + size > budget);
-        if over(self.memory()) {
-            self.trim();
+    fn create(&self, size: u64, what: &str) -> Result<wgpu::Buffer> {
+        let mut ledger = self.lock();
+        if let Some(budget) = ledger.memory.budget {
+            ledger.shrink(budget.saturating_sub(size));
         }
-        let memory = self.memory();
+        let (memory, device_bytes) = (ledger.memory, ledger.device_bytes);
+        drop(ledger);
         let out_of_memory = || Error::OutOfMemory {
             what: what.to_string(),
             wanted_bytes: size,
             used_bytes: memory.current,
             budget_bytes: memory.budget,
         };
-        if over(memory) || size > self.device.limits().max_buffer_size {
+        let over = |limit: Option<u64>| limit.is_some_and(|limit| memory.resident + size > limit);
+        if over(memory.budget) || over(device_bytes) || size > self.device.limits().max_buffer_size {
             return Err(out_of_memory());
         }
         let scopes =
             [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation].map(|f| self.device.push_error_scope(f));
-        let descriptor = wgpu::BufferDescriptor { label: None, size, usage: USAGE, mapped_at_creation };
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage: USAGE, mapped_at_creation: false };
         let raw = self.device.create_buffer(&descriptor);
         let [memory_scope, validation_scope] = scopes;
         let invalid = pollster::block_on(validation_scope.pop());
@@ -159,7 +196,10 @@ impl Pool {
         if let Some(error) = invalid {
             return Err(Problem::new(what, format!("a buffer of {size} bytes"), error.to_string()).gpu());
         }
-        self.lock().memory.resident += size;
+        let memory = &mut self.lock().memory;
+        memory.resident += size;
+        memory.resident_peak = memory.resident_peak.max(memory.resident);
+        memory.allocations += 1;
         Ok(raw)
     }
 }

@@ -6,26 +6,49 @@ mod cache;
 mod kernel;
 mod memory;
 mod recorder;
+mod staging;
 
 pub use adapter::{Capabilities, Matrices, parse_size};
-pub use kernel::{Access, Editor, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
+pub use kernel::{Access, Compilation, Editor, Elem, Expanded, Inspector, Kernel, Parameters, Variant, expand};
 pub use memory::{Buffer, Memory};
-pub use recorder::{Profile, ProfileRow, Work};
+pub use recorder::{Counted, Counter, LONGEST_S, Profile, ProfileRow, Rate, Work};
 
 use crate::{Error, Problem, Result};
 use cache::Cache;
 use kernel::{Pipelines, Preparation};
 use memory::Pool;
-use recorder::{BatchLimit, Bound, Dispatch, Recorder};
+use recorder::{Bound, Dispatch, Recorder};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A handle to one device with its memory, its kernels and the open recording. Cheap to clone, `Send + Sync`.
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    /// Ends the work of this handle and of the tensors made through it, not that of others.
+    cancel: Cancel,
+}
+
+/// Stops a run, from any thread: what it has handed to the device is finished, a second or two at most, and nothing more is.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Errors: [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
 }
 
 /// A moment in the order of the device's work.
@@ -43,6 +66,11 @@ struct Inner {
     pipelines: Arc<Pipelines>,
     prepared: Mutex<Option<Prepared>>,
     recorder: Mutex<Recorder>,
+    /// Whether the device's rate is known, or being measured.
+    is_rated: AtomicBool,
+    /// Whether work is told to a counter and not done.
+    is_counting: AtomicBool,
+    least_parts: AtomicUsize,
     faults: Arc<Mutex<Faults>>,
     /// NaN in every element type; copied over each new allocation once tests ask for it.
     poison: std::sync::OnceLock<Buffer>,
@@ -100,6 +128,8 @@ pub struct Run<'a> {
     pub params: &'a [u8],
     pub bindings: &'a [Binding<'a>],
     pub groups: [u32; 3],
+    /// Workgroups of the same operation that earlier dispatches run: what the kernel counts its own from.
+    pub first_group: u32,
     pub work: Work,
     /// Where in a model this is, for error messages.
     pub site: Option<Arc<str>>,
@@ -154,12 +184,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             lock(&uncaptured).error.get_or_insert(error.to_string());
         }));
-        let limit = match capabilities.kind {
-            "discrete" => BatchLimit { dispatches: 512, flops: 2e12 },
-            "software" => BatchLimit { dispatches: 512, flops: 1e11 },
-            _ => BatchLimit { dispatches: 256, flops: 1e11 },
-        };
-        let recorder = Recorder::new(&device, &queue, parameters, &uniform_layout, limit);
+        let recorder = Recorder::new(&device, &queue, parameters, &uniform_layout);
         let inner = Inner {
             pool: Pool::new(device.clone()),
             pipelines: Arc::new(Pipelines::new(&device, parameters, &uniform_layout)),
@@ -168,12 +193,15 @@ impl Gpu {
             max_groups: limits.max_compute_workgroups_per_dimension,
             prepared: Mutex::default(),
             recorder: Mutex::new(recorder),
+            is_rated: AtomicBool::new(false),
+            is_counting: AtomicBool::new(false),
+            least_parts: AtomicUsize::new(1),
             faults,
             poison: std::sync::OnceLock::new(),
             settings: RwLock::default(),
             matrices: std::sync::OnceLock::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), cancel: Cancel::default() })
     }
 
     /// Keeps compiled kernels in `folder`, or in that of `VISEME_CACHE` where there is one, from the last handle's drop to the
@@ -195,6 +223,11 @@ impl Gpu {
             let threads = self.inner.pipelines.prepare(kernels, &listed);
             *prepared = Some(Prepared { job, listed, threads });
         }
+    }
+
+    /// How long operations have waited for kernels; it outlives the device without keeping it.
+    pub fn compilation(&self) -> Compilation {
+        self.inner.pipelines.compilation()
     }
 
     /// What a run on this adapter and driver kept as `name` in the folder of [`Gpu::keep_kernels`].
@@ -247,10 +280,76 @@ impl Gpu {
     }
 
     pub fn memory(&self) -> Memory {
-        self.inner.pool.memory()
+        let staging = self.recorder().staging_bytes();
+        Memory { staging, ..self.inner.pool.memory() }
     }
 
-    /// Starts a new count of [`Memory::peak`].
+    /// A handle to the same device, whose work, and that of the tensors made through it, ends with [`Error::Cancelled`] once
+    /// `cancel` says so.
+    pub fn cancelled_by(&self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self.clone() }
+    }
+
+    /// What the device does in a second, as far as it is known.
+    pub fn rate(&self) -> Rate {
+        self.recorder().rate
+    }
+
+    /// Whether it was measured or decided, or is being measured.
+    pub fn is_rated(&self) -> bool {
+        self.inner.is_rated.load(Ordering::Relaxed)
+    }
+
+    /// Decides it, and with it how much a dispatch and a submission may hold.
+    pub fn set_rate(&self, rate: Rate) {
+        self.inner.is_rated.store(true, Ordering::Relaxed);
+        self.recorder().rate = rate;
+    }
+
+    /// Has `measure` find the device's rate out, unless it is known or just being measured.
+    pub fn rate_by(&self, measure: impl FnOnce() -> Result<Rate>) -> Result<()> {
+        if self.inner.is_rated.swap(true, Ordering::Relaxed) || self.is_counting() {
+            return Ok(());
+        }
+        match measure() {
+            Ok(rate) => {
+                self.set_rate(rate);
+                Ok(())
+            }
+            Err(error) => {
+                self.inner.is_rated.store(false, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// For tests: from now on operations are cut into `parts` dispatches, or into as many as they have workgroups, whatever they take.
+    pub fn cut_into(&self, parts: usize) {
+        self.inner.least_parts.store(parts, Ordering::Relaxed);
+    }
+
+    /// The least number of dispatches for an operation with workgroups enough.
+    pub fn least_parts(&self) -> usize {
+        self.inner.least_parts.load(Ordering::Relaxed)
+    }
+
+    /// For tests and estimates: from now on nothing is computed, and what reads back is zeros; `counter` sees each dispatch, copy
+    /// and submission instead.
+    pub fn count_only(&self, counter: Counter) {
+        self.recorder().count_in(counter);
+        self.inner.is_counting.store(true, Ordering::Relaxed);
+    }
+
+    fn is_counting(&self) -> bool {
+        self.inner.is_counting.load(Ordering::Relaxed)
+    }
+
+    /// For tests: as if the device refused more than `bytes` of buffers.
+    pub fn refuse_beyond(&self, bytes: Option<u64>) {
+        self.inner.pool.set_device_bytes(bytes);
+    }
+
+    /// Starts a new count of [`Memory::peak`] and [`Memory::resident_peak`].
     pub fn reset_peak(&self) {
         self.inner.pool.reset_peak();
     }
@@ -262,15 +361,15 @@ impl Gpu {
 
     /// Gives freed buffers back to the device.
     pub fn trim(&self) -> Result<()> {
-        self.wait()?;
         self.inner.pool.trim();
-        Ok(())
+        // What is still in use goes when the device is done with it.
+        self.wait()
     }
 
     /// A buffer of at least `bytes` with undefined contents.
     pub fn allocate(&self, bytes: u64, what: &str) -> Result<Buffer> {
         self.check()?;
-        let buffer = self.inner.pool.allocate(bytes, what)?;
+        let buffer = self.allocate_or_trim(bytes, what)?;
         if let Some(poison) = self.inner.poison.get() {
             for offset in (0..buffer.size()).step_by(poison.size() as usize) {
                 let size = poison.size().min(buffer.size() - offset);
@@ -278,6 +377,17 @@ impl Gpu {
             }
         }
         Ok(buffer)
+    }
+
+    /// From the pool; where the device or the budget refuses, all that is free goes back first, once.
+    fn allocate_or_trim(&self, bytes: u64, what: &str) -> Result<Buffer> {
+        match self.inner.pool.allocate(bytes, what) {
+            Err(Error::OutOfMemory { .. }) => {
+                self.trim()?;
+                self.inner.pool.allocate(bytes, what)
+            }
+            allocated => allocated,
+        }
     }
 
     /// For tests: from now on every allocation starts out as NaN, so that an element no kernel wrote is seen.
@@ -290,8 +400,8 @@ impl Gpu {
     /// A buffer that begins with `bytes`.
     pub fn upload(&self, bytes: &[u8], what: &str) -> Result<Buffer> {
         self.check()?;
-        let buffer = self.inner.pool.upload(bytes, what)?;
-        self.recorder().uploaded(bytes.len() as u64)?;
+        let buffer = self.allocate_or_trim(bytes.len() as u64, what)?;
+        self.recorder().upload(bytes, buffer.raw())?;
         Ok(buffer)
     }
 
@@ -348,15 +458,24 @@ impl Gpu {
         if run.groups.contains(&0) {
             return Ok(());
         }
+        if self.is_counting() && self.recorder().is_counted(name, run.site.as_ref(), run.work)? {
+            return Ok(());
+        }
         let variant = Variant {
             kernel: name,
             constants: run.constants.to_vec(),
             elems: run.bindings.iter().map(|b| b.elem).collect(),
         };
         let pipeline = self.inner.pipelines.get(run.kernel, variant)?;
-        if run.params.len() as u32 + 4 != pipeline.params_size {
-            let expected = format!("{} bytes of parameters", pipeline.params_size - 4);
+        let common = 4 * kernel::COMMON_PARAMS as u32;
+        if run.params.len() as u32 + common != pipeline.params_size {
+            let expected = format!("{} bytes of parameters", pipeline.params_size - common);
             return Err(Problem::new(name, expected, format!("{}", run.params.len())).gpu());
+        }
+        let buffers = run.bindings.len() + usize::from(pipeline.reports_overflow);
+        let most = self.inner.capabilities.storage_buffers as usize;
+        if buffers > most {
+            return Err(Problem::new(name, format!("at most {most} storage buffers"), buffers.to_string()).gpu());
         }
         let bound: Vec<Bound<'_>> = run
             .bindings
@@ -370,6 +489,7 @@ impl Gpu {
             params: run.params,
             bound: &bound,
             groups: run.groups,
+            first_group: run.first_group,
             work: run.work,
         };
         self.recorder().dispatch(dispatch)
@@ -378,15 +498,13 @@ impl Gpu {
     /// Records a copy of `size` bytes; offsets and size are multiples of 4.
     pub fn copy(&self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, size: u64) -> Result<()> {
         self.check()?;
-        self.recorder().copy(from.raw(), from_offset, to.raw(), to_offset, size);
-        Ok(())
+        self.recorder().copy(from.raw(), from_offset, to.raw(), to_offset, size)
     }
 
     /// Records zeros over `size` bytes, a multiple of 4.
     pub fn clear(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<()> {
         self.check()?;
-        self.recorder().clear(buffer.raw(), offset, size);
-        Ok(())
+        self.recorder().clear(buffer.raw(), offset, size)
     }
 
     /// `size` bytes of `buffer` from `offset`, once everything recorded before is done.
@@ -432,6 +550,11 @@ impl Gpu {
         self.recorder().total
     }
 
+    /// How many they are.
+    pub fn dispatches(&self) -> u64 {
+        self.recorder().dispatches
+    }
+
     /// From now on every dispatch is timed on the device; an error where it has no timestamps.
     pub fn start_profile(&self) -> Result<()> {
         if !self.capabilities().timestamps {
@@ -451,8 +574,9 @@ impl Gpu {
         lock(&self.inner.recorder)
     }
 
-    /// The device's loss or an error that it reported since the last call.
+    /// The device's loss or an error that it reported since the last call; that this handle's work is cancelled.
     fn check(&self) -> Result<()> {
+        self.cancel.check()?;
         let mut faults = lock(&self.inner.faults);
         if let Some(reason) = &faults.lost {
             return Err(Error::DeviceLost { reason: reason.clone() });

@@ -1,8 +1,10 @@
 //! Records dispatches and copies into the open command encoder and submits them in bounded batches.
 
 use super::kernel::{Parameters, Pipeline};
+use super::staging::{MOST_READ, ReadBack, Uploads};
 use crate::{Error, Problem, Result};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The work of a dispatch, for batching, benches and `--profile`.
@@ -10,6 +12,22 @@ use std::time::{Duration, Instant};
 pub struct Work {
     pub flops: f64,
     pub bytes: f64,
+}
+
+impl std::ops::Add for Work {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl std::ops::Mul<f64> for Work {
+    type Output = Self;
+
+    fn mul(self, share: f64) -> Self {
+        Self { flops: self.flops * share, bytes: self.bytes * share }
+    }
 }
 
 /// GPU time of everything between [`Gpu::start_profile`](super::Gpu::start_profile) and its end.
@@ -40,25 +58,59 @@ pub(super) struct Bound<'a> {
 
 pub(super) struct Dispatch<'a> {
     pub kernel: &'static str,
-    pub site: Option<std::sync::Arc<str>>,
+    pub site: Option<Arc<str>>,
     pub pipeline: &'a Pipeline,
     pub params: &'a [u8],
     pub bound: &'a [Bound<'a>],
     pub groups: [u32; 3],
+    /// Workgroups of the same operation that earlier dispatches ran.
+    pub first_group: u32,
     pub work: Work,
 }
 
-/// Dispatches and estimated work that one submission may hold, so that no submission occupies a device for long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BatchLimit {
-    pub dispatches: usize,
+/// What a device does in a second: products in f16 and copies, each alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
     pub flops: f64,
+    pub bytes: f64,
 }
 
+impl Rate {
+    /// Taken for every device until its own is measured: less than the slowest that can be of use.
+    pub(super) const LEAST: Self = Self { flops: 4e9, bytes: 1e9 };
+
+    /// What `work` takes at this rate, arithmetic and memory one after the other.
+    pub fn seconds(self, work: Work) -> f64 {
+        work.flops / self.flops + work.bytes / self.bytes
+    }
+}
+
+/// The longest that a dispatch, and a submission, may take at a device's rate: a desktop's GPU watchdog ends what takes seconds,
+/// and whoever cancels a job waits for what is under way.
+pub const LONGEST_S: f64 = 0.25;
+
+/// What is told to a [`Counter`].
+#[derive(Debug, Clone)]
+pub enum Counted {
+    Dispatch {
+        kernel: &'static str,
+        site: Option<Arc<str>>,
+        work: Work,
+    },
+    Copy(Work),
+    /// All that was told since the last one.
+    Submission(Work),
+}
+
+/// Sees work in the place of the device.
+pub type Counter = Box<dyn FnMut(Counted) + Send>;
+
+/// Dispatches of one submission.
+const MOST_DISPATCHES: usize = 512;
 /// Submissions that may be under way before recording waits for the oldest.
-const IN_FLIGHT: usize = 3;
+const IN_FLIGHT: usize = 2;
 /// Uploads that may wait for the next submission: beyond, they start at once, beside what the host reads next.
-const UPLOADS_AT_ONCE: u64 = 128 << 20;
+const UPLOADS_AT_ONCE: u64 = 16 << 20;
 /// Timestamp pairs of one profiled submission (two queries each; 4096 is WebGPU's limit).
 const TIMED: usize = 1024;
 const UNIFORM_STRIDE: usize = 256;
@@ -69,24 +121,27 @@ pub(super) struct Recorder {
     queue: wgpu::Queue,
     parameters: Parameters,
     uniform_layout: wgpu::BindGroupLayout,
-    limit: BatchLimit,
+    pub rate: Rate,
     encoder: Option<wgpu::CommandEncoder>,
     /// Belongs to `encoder` and ends before it finishes.
     pass: Option<wgpu::ComputePass<'static>>,
     recorded: usize,
-    flops: f64,
+    /// Of what is recorded since the last submission.
+    pending: Work,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
-    /// Bytes uploaded since the last submission.
-    uploaded: u64,
+    uploads: Uploads,
+    read_back: ReadBack,
+    counter: Option<Counter>,
     uniforms: Vec<u8>,
     uniform_buffer: Option<(wgpu::Buffer, wgpu::BindGroup)>,
     /// Holds the smallest number of an operation that left the range of f16.
     pub overflow: wgpu::Buffer,
     /// Names of the operations recorded since the last look at `overflow`.
-    operations: Vec<(&'static str, Option<std::sync::Arc<str>>)>,
+    operations: Vec<(&'static str, Option<Arc<str>>)>,
     profiler: Option<Profiler>,
     /// Of everything recorded so far.
     pub total: Work,
+    pub dispatches: u64,
 }
 
 struct Profiler {
@@ -102,7 +157,6 @@ impl Recorder {
         queue: &wgpu::Queue,
         parameters: Parameters,
         uniform_layout: &wgpu::BindGroupLayout,
-        limit: BatchLimit,
     ) -> Self {
         let overflow = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("overflow"),
@@ -116,19 +170,22 @@ impl Recorder {
             queue: queue.clone(),
             parameters,
             uniform_layout: uniform_layout.clone(),
-            limit,
+            rate: Rate::LEAST,
             encoder: None,
             pass: None,
             recorded: 0,
-            flops: 0.0,
+            pending: Work::default(),
             in_flight: VecDeque::new(),
-            uploaded: 0,
+            uploads: Uploads::new(device),
+            read_back: ReadBack::default(),
+            counter: None,
             uniforms: Vec::new(),
             uniform_buffer: None,
             overflow,
             operations: Vec::new(),
             profiler: None,
             total: Work::default(),
+            dispatches: 0,
         }
     }
 
@@ -138,7 +195,42 @@ impl Recorder {
             .get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }))
     }
 
+    /// Makes room for `work` in the open submission, which ends before it where both together would take too long.
+    fn admit(&mut self, work: Work) -> Result<()> {
+        if self.recorded > 0 && self.rate.seconds(self.pending + work) > LONGEST_S { self.submit() } else { Ok(()) }
+    }
+
+    /// Counts `work` as recorded.
+    fn admitted(&mut self, work: Work) -> Result<()> {
+        self.recorded += 1;
+        self.pending = self.pending + work;
+        let timed_full = self.profiler.as_ref().is_some_and(|p| p.timed.len() >= TIMED);
+        if self.recorded >= MOST_DISPATCHES || timed_full { self.submit() } else { Ok(()) }
+    }
+
+    pub fn count_in(&mut self, counter: Counter) {
+        self.counter = Some(counter);
+    }
+
+    /// Tells the counter, where there is one, of a dispatch that is then not to be recorded.
+    pub fn is_counted(&mut self, kernel: &'static str, site: Option<&Arc<str>>, work: Work) -> Result<bool> {
+        if self.counter.is_none() {
+            return Ok(false);
+        }
+        self.admit(work)?;
+        self.tell(Counted::Dispatch { kernel, site: site.cloned(), work });
+        self.admitted(work)?;
+        Ok(true)
+    }
+
+    fn tell(&mut self, counted: Counted) {
+        if let Some(counter) = &mut self.counter {
+            counter(counted);
+        }
+    }
+
     pub fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<()> {
+        self.admit(dispatch.work)?;
         let overflow = self.overflow.clone();
         let mut entries: Vec<wgpu::BindGroupEntry<'_>> = Vec::with_capacity(dispatch.bound.len() + 1);
         for (index, bound) in dispatch.bound.iter().enumerate() {
@@ -162,7 +254,7 @@ impl Recorder {
         });
 
         let mut params = dispatch.params.to_vec();
-        params.extend_from_slice(&(self.operations.len() as u32).to_le_bytes());
+        params.extend_from_slice(bytemuck::bytes_of(&[self.operations.len() as u32, dispatch.first_group]));
         self.operations.push((dispatch.kernel, dispatch.site.clone()));
 
         let uniform = match self.parameters {
@@ -183,16 +275,9 @@ impl Recorder {
         if self.profiler.is_some() {
             self.pass = None;
         }
-        self.recorded += 1;
-        self.total.flops += dispatch.work.flops;
-        self.total.bytes += dispatch.work.bytes;
-        self.flops += dispatch.work.flops.max(dispatch.work.bytes);
-        let timed_full = self.profiler.as_ref().is_some_and(|p| p.timed.len() >= TIMED);
-        let uniforms_full = self.uniforms.len() >= self.limit.dispatches * UNIFORM_STRIDE;
-        if self.recorded >= self.limit.dispatches || self.flops >= self.limit.flops || timed_full || uniforms_full {
-            self.submit()?;
-        }
-        Ok(())
+        self.total = self.total + dispatch.work;
+        self.dispatches += 1;
+        self.admitted(dispatch.work)
     }
 
     /// Opens a pass unless one is open; while profiling each dispatch has its own, timed at both ends.
@@ -216,7 +301,7 @@ impl Recorder {
 
     /// A slot for `params` in this batch's uniform buffer, written just before the batch is submitted.
     fn uniform(&mut self, params: &[u8]) -> (wgpu::BindGroup, u32) {
-        let size = (self.limit.dispatches + 1) * UNIFORM_STRIDE;
+        let size = MOST_DISPATCHES * UNIFORM_STRIDE;
         if self.uniform_buffer.is_none() {
             let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("parameters"),
@@ -245,20 +330,80 @@ impl Recorder {
         }
     }
 
-    pub fn copy(&mut self, from: &wgpu::Buffer, from_offset: u64, to: &wgpu::Buffer, to_offset: u64, size: u64) {
-        self.pass = None;
-        self.encoder().copy_buffer_to_buffer(from, from_offset, to, to_offset, size);
-        self.recorded += 1;
+    /// Records a copy in as many pieces as the time that each may take asks for.
+    pub fn copy(
+        &mut self,
+        from: &wgpu::Buffer,
+        from_offset: u64,
+        to: &wgpu::Buffer,
+        to_offset: u64,
+        size: u64,
+    ) -> Result<()> {
+        let most = (self.rate.bytes * LONGEST_S / 2.0) as u64 / 256 * 256;
+        for start in (0..size).step_by(most.max(256) as usize) {
+            let part = most.max(256).min(size - start);
+            let work = Work { flops: 0.0, bytes: 2.0 * part as f64 };
+            self.admit(work)?;
+            if self.counter.is_some() {
+                self.tell(Counted::Copy(work));
+            } else {
+                self.pass = None;
+                self.encoder().copy_buffer_to_buffer(from, from_offset + start, to, to_offset + start, part);
+            }
+            self.admitted(work)?;
+        }
+        Ok(())
     }
 
-    pub fn clear(&mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) {
-        self.pass = None;
-        self.encoder().clear_buffer(buffer, offset, Some(size));
-        self.recorded += 1;
+    pub fn clear(&mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) -> Result<()> {
+        let work = Work { flops: 0.0, bytes: size as f64 };
+        self.admit(work)?;
+        if self.counter.is_some() {
+            self.tell(Counted::Copy(work));
+        } else {
+            self.pass = None;
+            self.encoder().clear_buffer(buffer, offset, Some(size));
+        }
+        self.admitted(work)
+    }
+
+    /// Records that `buffer` begins with `bytes`, padded with zeros to a group of sixteen.
+    pub fn upload(&mut self, bytes: &[u8], buffer: &wgpu::Buffer) -> Result<()> {
+        if self.counter.is_some() {
+            return Ok(());
+        }
+        let mut start = 0;
+        while start < bytes.len() {
+            match self.uploads.fill(&bytes[start..])? {
+                Some(waiting) => {
+                    self.copy(&waiting.buffer, waiting.offset, buffer, start as u64, waiting.padded)?;
+                    start += waiting.len;
+                }
+                None => {
+                    self.submit()?;
+                    let Some(oldest) = self.in_flight.pop_front() else {
+                        return Err(Problem::new("upload", "a buffer that the device is done with", "none").gpu());
+                    };
+                    wait(&self.device, Some(oldest))?;
+                }
+            }
+        }
+        if self.uploads.waiting() >= UPLOADS_AT_ONCE { self.submit() } else { Ok(()) }
+    }
+
+    /// Bytes of the buffers between the program and the device.
+    pub fn staging_bytes(&self) -> u64 {
+        self.uploads.bytes() + self.read_back.bytes()
     }
 
     /// Hands what is recorded to the device; waits for an earlier batch when several are under way.
     pub fn submit(&mut self) -> Result<()> {
+        self.recorded = 0;
+        let pending = std::mem::take(&mut self.pending);
+        if self.counter.is_some() {
+            self.tell(Counted::Submission(pending));
+            return Ok(());
+        }
         self.pass = None;
         let Some(mut encoder) = self.encoder.take() else { return Ok(()) };
         if !self.uniforms.is_empty()
@@ -284,35 +429,18 @@ impl Recorder {
             }
             _ => None,
         };
-        self.recorded = 0;
-        self.flops = 0.0;
-        self.queue(Some(encoder.finish()))?;
-        if let Some(staging) = timed {
-            self.collect_times(&staging)?;
-        }
-        Ok(())
-    }
-
-    /// `commands` after all that was submitted and uploaded before.
-    fn queue(&mut self, commands: Option<wgpu::CommandBuffer>) -> Result<()> {
-        self.uploaded = 0;
-        self.in_flight.push_back(self.queue.submit(commands));
+        self.uploads.close();
+        self.in_flight.push_back(self.queue.submit(Some(encoder.finish())));
+        self.uploads.hand_over();
         while self.in_flight.len() > IN_FLIGHT {
             if let Some(oldest) = self.in_flight.pop_front() {
                 wait(&self.device, Some(oldest))?;
             }
         }
-        Ok(())
-    }
-
-    /// Counts `bytes` of an upload, and lets the device begin with those that wait once there are many: they need no recorded
-    /// operation, and what is recorded still comes after them.
-    pub fn uploaded(&mut self, bytes: u64) -> Result<()> {
-        self.uploaded += bytes;
-        if self.uploaded < UPLOADS_AT_ONCE {
-            return Ok(());
+        if let Some(staging) = timed {
+            self.collect_times(&staging)?;
         }
-        self.queue(None)
+        Ok(())
     }
 
     /// The last submission, which all that was recorded before belongs to or comes before.
@@ -326,10 +454,9 @@ impl Recorder {
     }
 
     fn collect_times(&mut self, staging: &wgpu::Buffer) -> Result<()> {
-        let bytes = map(&self.device, staging)?;
+        let ticks: Vec<u64> = map(&self.device, staging, staging.size(), bytemuck::pod_collect_to_vec)?;
         let period_ns = f64::from(self.queue.get_timestamp_period());
         let Some(profiler) = &mut self.profiler else { return Ok(()) };
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
         for ((kernel, work), pair) in profiler.timed.drain(..).zip(ticks.chunks_exact(2)) {
             let row = profiler
                 .rows
@@ -352,28 +479,50 @@ impl Recorder {
 
     /// `size` bytes of `buffer`, after everything recorded before; an f16 overflow since the last read is an error.
     pub fn read(&mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
-        let data = staging(&self.device, size.next_multiple_of(4).max(4));
-        self.copy(buffer, offset, &data, 0, size.next_multiple_of(4));
-        let status = staging(&self.device, 4);
-        let overflow = self.overflow.clone();
-        self.copy(&overflow, 0, &status, 0, 4);
-        self.wait()?;
-        let first: Vec<u32> = bytemuck::pod_collect_to_vec(&map(&self.device, &status)?);
-        let operations = std::mem::take(&mut self.operations);
-        if let Some(&number) = first.first()
-            && number != NO_OVERFLOW
-        {
-            self.queue.write_buffer(&self.overflow, 0, bytemuck::bytes_of(&NO_OVERFLOW));
-            let operation = match operations.get(number as usize) {
-                Some((kernel, Some(site))) => format!("{site} ({kernel})"),
-                Some((kernel, None)) => kernel.to_string(),
-                None => format!("operation {number}"),
-            };
-            return Err(Error::Overflow { operation });
+        let mut bytes = Vec::with_capacity(size as usize);
+        loop {
+            let start = bytes.len() as u64;
+            let part = MOST_READ.min(size - start);
+            let read = self.read_part(buffer, offset + start, part);
+            if read.is_err() {
+                self.read_back.forget();
+            }
+            bytes.extend(read?);
+            if bytes.len() as u64 >= size {
+                return Ok(bytes);
+            }
         }
-        let mut bytes = map(&self.device, &data)?;
-        bytes.truncate(size as usize);
-        Ok(bytes)
+    }
+
+    fn read_part(&mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
+        if self.counter.is_some() {
+            return Ok(vec![0; size as usize]);
+        }
+        // Behind the overflow word.
+        const DATA: u64 = 16;
+        let padded = size.next_multiple_of(4);
+        let staging = self.read_back.room(&self.device, DATA + padded)?;
+        let overflow = self.overflow.clone();
+        self.copy(&overflow, 0, &staging, 0, 4)?;
+        if padded > 0 {
+            self.copy(buffer, offset, &staging, DATA, padded)?;
+        }
+        self.wait()?;
+        let (first, bytes) = map(&self.device, &staging, DATA + padded, |mapped| {
+            let first = u32::from_le_bytes([mapped[0], mapped[1], mapped[2], mapped[3]]);
+            (first, mapped[DATA as usize..][..size as usize].to_vec())
+        })?;
+        let operations = std::mem::take(&mut self.operations);
+        if first == NO_OVERFLOW {
+            return Ok(bytes);
+        }
+        self.queue.write_buffer(&self.overflow, 0, bytemuck::bytes_of(&NO_OVERFLOW));
+        let operation = match operations.get(first as usize) {
+            Some((kernel, Some(site))) => format!("{site} ({kernel})"),
+            Some((kernel, None)) => kernel.to_string(),
+            None => format!("operation {first}"),
+        };
+        Err(Error::Overflow { operation })
     }
 
     pub fn start_profile(&mut self) -> Result<()> {
@@ -413,10 +562,11 @@ fn wait(device: &wgpu::Device, submission_index: Option<wgpu::SubmissionIndex>) 
         .map_err(|e| Problem::new("device", "to finish its work", e.to_string()).gpu())
 }
 
-fn map(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
+/// What `look` makes of the first `size` bytes of `buffer`, once the device is idle.
+fn map<T>(device: &wgpu::Device, buffer: &wgpu::Buffer, size: u64, look: impl FnOnce(&[u8]) -> T) -> Result<T> {
     let failed = |found: String| Problem::new("read-back", "mapped memory", found).gpu();
     let (send, receive) = std::sync::mpsc::channel();
-    buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+    buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
         let _ = send.send(result);
     });
     wait(device, None)?;
@@ -425,7 +575,7 @@ fn map(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
         Ok(Err(error)) => return Err(failed(error.to_string())),
         Err(_) => return Err(failed("no answer from the device".to_string())),
     }
-    let bytes = buffer.get_mapped_range(..).map_err(|e| failed(e.to_string()))?.to_vec();
+    let seen = look(&buffer.get_mapped_range(..size).map_err(|e| failed(e.to_string()))?);
     buffer.unmap();
-    Ok(bytes)
+    Ok(seen)
 }

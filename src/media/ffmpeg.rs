@@ -1,6 +1,7 @@
 //! The ffmpeg program as a child process. `std::process` does it: what the crates for this add is parsing ffmpeg's log,
 //! while raw pipes, the end of stderr and a clean stop are ours to do either way.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,19 @@ impl Ffmpeg {
     /// The same ffmpeg, taken to have no ffprobe beside it.
     pub fn without_probe(self) -> Self {
         Self { probe: None, ..self }
+    }
+
+    /// The names of its encoders.
+    pub(super) fn encoders(&self) -> Result<BTreeSet<String>> {
+        let mut list = Vec::new();
+        let mut process = Process::spawn(self.command().arg("-encoders").stdout(Stdio::piped()))?;
+        if let Some(mut pipe) = process.stdout() {
+            // A list that breaks off is short of what is asked for, which is said.
+            let _ = pipe.read_to_end(&mut list);
+        }
+        process.wait()?;
+        let list = String::from_utf8_lossy(&list);
+        Ok(list.lines().filter_map(|line| line.split_whitespace().nth(1)).map(str::to_string).collect())
     }
 
     pub(super) fn command(&self) -> Command {

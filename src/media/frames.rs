@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use super::file::beside;
 use super::picture::{self, is_picture};
 use super::pixels::{Chroma, PixelFormat};
 use super::probe::Look;
@@ -45,11 +46,11 @@ impl Frame {
     }
 }
 
-/// Frames per second as a fraction: 30000/1001 has no exact decimal.
+/// Frames per second as a fraction: 30000/1001 has no exact decimal. Neither number is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fps {
-    pub num: u32,
-    pub den: u32,
+    pub(super) num: u32,
+    pub(super) den: u32,
 }
 
 impl Fps {
@@ -85,6 +86,14 @@ impl Fps {
             return Err(Problem::new("frame rate", "0.001 to 1000 frames per second", format!("{num}/{den}")).input());
         }
         Ok(Self { num, den })
+    }
+
+    pub const fn num(self) -> u32 {
+        self.num
+    }
+
+    pub const fn den(self) -> u32 {
+        self.den
     }
 
     pub fn as_f64(self) -> f64 {
@@ -434,12 +443,10 @@ pub struct FolderSink {
 
 impl FolderSink {
     /// Frames go to a hidden folder beside `dir`, which is removed unless [`FrameSink::finish`] is reached. Errors: there is
-    /// something at `dir` already, or it cannot be written.
+    /// something at `dir` already, or in that folder something else than frames, or it cannot be written.
     pub fn create(dir: &Path) -> Result<Self> {
         let partial = beside(dir, ".partial")?;
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(|source| Error::Write { path: partial.clone(), source })?;
-        }
+        remove_unfinished(&partial)?;
         let mut sink = Self::resume(dir, &partial, 0)?;
         sink.keep = false;
         Ok(sink)
@@ -473,6 +480,34 @@ impl FolderSink {
     fn file(&self, index: u64) -> PathBuf {
         self.partial.join(format!("{index:06}.png"))
     }
+}
+
+/// Removes what a [`FolderSink`] that was cut off left at `partial`. Errors: there is anything else there, which is nobody's to
+/// remove.
+fn remove_unfinished(partial: &Path) -> Result<()> {
+    let write = |source| Error::Write { path: partial.to_path_buf(), source };
+    let foreign = |what: String| {
+        let said = format!("{what} is no frame of an unfinished run: move it away");
+        write(std::io::Error::new(std::io::ErrorKind::AlreadyExists, said))
+    };
+    match fs::symlink_metadata(partial) {
+        Err(_) => return Ok(()),
+        Ok(metadata) if !metadata.is_dir() => return Err(foreign("what is there".to_string())),
+        Ok(_) => {}
+    }
+    let entries: Vec<_> = fs::read_dir(partial).and_then(Iterator::collect).map_err(write)?;
+    let is_frame = |name: &str| name.strip_suffix(".png").is_some_and(|n| n.len() >= 6 && n.parse::<u64>().is_ok());
+    for entry in &entries {
+        let name = entry.file_name();
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || !is_frame(&name.to_string_lossy()) {
+            return Err(foreign(name.to_string_lossy().into_owned()));
+        }
+    }
+    for entry in entries {
+        fs::remove_file(entry.path()).map_err(write)?;
+    }
+    fs::remove_dir(partial).map_err(write)
 }
 
 impl FrameSink for FolderSink {
@@ -526,19 +561,4 @@ impl Drop for FolderSink {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
-}
-
-/// `dir/.NAME.END` for `dir/NAME.END`: hidden, on the same disk, and of the same kind; `tag` goes in front of the end.
-pub(super) fn beside(path: &Path, tag: &str) -> Result<PathBuf> {
-    let (Some(stem), extension) = (path.file_stem(), path.extension()) else {
-        return Err(Problem::new("--out", "a file or folder name", path.display().to_string()).usage());
-    };
-    let mut name = std::ffi::OsString::from(".");
-    name.push(stem);
-    name.push(tag);
-    if let Some(extension) = extension {
-        name.push(".");
-        name.push(extension);
-    }
-    Ok(path.with_file_name(name))
 }

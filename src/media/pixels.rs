@@ -45,11 +45,6 @@ impl Chroma {
     fn halvings(self) -> [u32; 2] {
         Self::SUBSAMPLED.iter().find(|(chroma, ..)| *chroma == self).map_or([0, 0], |(.., halvings)| *halvings)
     }
-
-    /// Whether sizes must be even for whole chroma samples.
-    pub fn halves_a_side(self) -> bool {
-        self.halvings() != [0, 0]
-    }
 }
 
 impl fmt::Display for Chroma {
@@ -170,15 +165,13 @@ pub struct Choice {
 impl Choice {
     /// Of the formats that `encoder` `offers` (by ffmpeg's names; none where it does not say) the one that keeps most of
     /// `source`, and no more than that needs. RGB and grey become 4:2:0, as players expect, unless the encoder is lossless;
-    /// transparency is gone already. Where a side is odd, chroma is kept whole, unless nothing offered does.
-    pub fn new(source: PixelFormat, encoder: &str, offers: &[String], [width, height]: [u32; 2]) -> Self {
+    /// transparency is gone already.
+    pub fn new(source: PixelFormat, encoder: &str, offers: &[String]) -> Self {
         let chroma = match source.chroma {
             Chroma::Rgb if LOSSLESS.contains(&encoder) => Chroma::Rgb,
             Chroma::Rgb | Chroma::Gray => Chroma::Yuv420,
             other => other,
         };
-        let is_odd = width % 2 == 1 || height % 2 == 1;
-        let chroma = if is_odd && chroma.halves_a_side() { Chroma::Yuv444 } else { chroma };
         let wanted = PixelFormat { bits: source.bits.max(8), chroma, has_alpha: false };
         let known = offers.iter().filter(|name| !name.starts_with("yuvj"));
         let known = known.filter_map(|name| Some((name, PixelFormat::parse(name)?)));

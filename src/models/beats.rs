@@ -121,7 +121,8 @@ impl Beats {
         let bias = l.has("patch_embedding.bias").then(|| l.vector("patch_embedding.bias", embed)).transpose()?;
 
         let encoder = l.at("encoder");
-        let projected = l.shape("post_extract_proj.weight").and_then(|shape| shape.first().copied());
+        let projection = "post_extract_proj.weight";
+        let projected = l.has(projection).then(|| l.dim(projection, 0, 768));
         let channels = projected.unwrap_or(embed);
         let heads = config.heads;
         let layers = super::count(&encoder, "layers", 12);

@@ -43,6 +43,7 @@ impl Conv2d {
         Self { weight, bias, stride, pad, upsample: false }
     }
 
+    /// Pixels between two windows; 0 is an error of every use.
     pub fn stride(self, stride: usize) -> Self {
         // Only a stride of 1 can use what lies beside the direct weight.
         let weight = if stride == 1 { self.weight } else { self.weight.direct() };
@@ -83,13 +84,13 @@ impl Conv2d {
         let [kernel_height, kernel_width] = self.weight.shape().kernel;
         let scale = if self.upsample { 2 } else { 1 };
         let size =
-            |n: usize, pad: usize, k: usize| (n * scale + pad).checked_sub(k).map_or(0, |room| room / self.stride + 1);
+            |n: usize, pad: usize, k: usize| (n * scale + pad).checked_sub(k)?.checked_div(self.stride).map(|n| n + 1);
         let geometry = Geometry {
             stride: self.stride,
             pad: [self.pad[0], self.pad[1]],
             out: [
-                size(height, self.pad[0] + self.pad[2], kernel_height),
-                size(width, self.pad[1] + self.pad[3], kernel_width),
+                size(height, self.pad[0] + self.pad[2], kernel_height).unwrap_or(0),
+                size(width, self.pad[1] + self.pad[3], kernel_width).unwrap_or(0),
             ],
             upsample: self.upsample,
         };

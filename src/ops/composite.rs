@@ -8,6 +8,9 @@ use crate::{Problem, Result};
 pub(super) const COMPOSITE: Kernel = super::kernel!("composite_rgb");
 pub(super) const FEATHER: Kernel = super::kernel!("feather_mask");
 
+/// The most pixels of a soft rim: a pixel looks at all around it in reach.
+pub const MOST_FEATHER: f32 = 4096.0;
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct CompositeParams {
@@ -43,9 +46,9 @@ impl Tensor {
     pub fn feather_mask(&self, feather: f32) -> Result<Tensor> {
         let [frames, height, width, one] = self.dims("feather_mask")?;
         self.expect_elem("feather_mask", Elem::F32)?;
-        if one != 1 || !(0.0..=4096.0).contains(&feather) {
-            let found = format!("{self:?}, feather {feather}");
-            return Err(Problem::new("feather_mask", "[frames, height, width, 1], feather 0 to 4096", found).shape());
+        if one != 1 || !(0.0..=MOST_FEATHER).contains(&feather) {
+            let expected = format!("[frames, height, width, 1], feather 0 to {MOST_FEATHER}");
+            return Err(Problem::new("feather_mask", expected, format!("{self:?}, feather {feather}")).shape());
         }
         let (across, y) = (self.empty_like()?, self.empty_like()?);
         let rows = frames * height;

@@ -7,7 +7,7 @@ use super::cooperative::{self, GemmTile};
 use super::packed::{PackedWeight, WeightShape};
 use super::tuning::{ProductClass, Tile, Tuning};
 use super::{Call, FLAT, piece};
-use crate::gpu::{Elem, Gpu, Kernel, Matrices, fold};
+use crate::gpu::{Elem, Gpu, Kernel, Matrices};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::ops::Range;
@@ -33,6 +33,19 @@ pub struct Epilogue<'a> {
     pub activation: Activation,
     /// The shape of the output.
     pub residual: Option<&'a Tensor>,
+}
+
+impl Epilogue<'_> {
+    /// The most storage buffers that a dispatch with it binds: x, weight, its scale, sums to go on from, its own operands, the output,
+    /// and where that is f16 the place for an overflow.
+    fn bindings(&self, weight: &PackedWeight, elem: Elem) -> usize {
+        let optional = [&weight.scale.as_ref(), &self.bias, &self.add, &self.residual];
+        4 + optional.iter().filter(|operand| operand.is_some()).count() + usize::from(elem == Elem::F16)
+    }
+}
+
+fn storage_buffers(x: &Tensor) -> usize {
+    x.gpu().capabilities().storage_buffers as usize
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -149,6 +162,9 @@ pub(super) fn gemm(
     let wrong = |what: &str, expected: String, found: &Tensor| {
         Problem::new(format!("{site}: {what}"), expected, format!("{:?}", found.shape())).shape()
     };
+    if geometry.stride == 0 {
+        return Err(wrong("stride", "1 or more".to_string(), x));
+    }
     if channels != shape.group_channels * shape.groups {
         return Err(wrong("input", format!("{} channels", shape.group_channels * shape.groups), x));
     }
@@ -172,6 +188,10 @@ pub(super) fn gemm(
     let add_rows = epilogue.add.map_or(1, |add| add.len() / shape.columns);
     if let Some(add) = epilogue.add.filter(|a| a.last_dim() != shape.columns || add_rows == 0 || rows % add_rows != 0) {
         return Err(wrong("add", format!("rows of {} that divide {rows}", shape.columns), add));
+    }
+    if let Some(residual) = epilogue.residual.filter(|_| epilogue.bindings(weight, elem) > storage_buffers(x)) {
+        let sum = gemm(x, weight, geometry, Epilogue { residual: None, ..epilogue }, Elem::F32)?;
+        return sum.plus_as(&residual.reshape(sum.shape())?, elem);
     }
     let limit = x.gpu().capabilities().max_binding_bytes as usize;
     let line = x.shape()[2] * channels.max(shape.columns) * 4;
@@ -422,7 +442,7 @@ impl<'a> Gemm<'a> {
             rows_per_add: self.rows_per_add as u32,
             row_begin: row_begin as u32,
             part_depth: part_depth as u32,
-            panels_first: u32::from(plan.panels_first),
+            panels_first: u32::from(plan.grid.is_panels_first()),
         };
         let columns = (panels.len() * panel).min(shape.columns);
         let flops = 2.0 * rows as f64 * columns as f64 * depth.len() as f64;
@@ -446,29 +466,38 @@ impl<'a> Gemm<'a> {
             let scale = self.weight.scale.as_ref();
             tensors.extend([scale, carry, epilogue.bias, epilogue.add, epilogue.residual].into_iter().flatten());
             tensors.push(y);
-            let site = self.weight.site.clone();
-            Call { kernel: plan.kernel, constants: &constants, params, tensors: &tensors, groups: 0, flops, site }
-                .record_grid(plan.groups)
+            let call = |groups| Call {
+                kernel: plan.kernel,
+                constants: &constants,
+                params,
+                tensors: &tensors,
+                groups,
+                flops,
+                site: self.weight.site.clone(),
+            };
+            match plan.grid {
+                Grid::Folded(groups) => call(groups).record(),
+                Grid::Tiles { groups, rows } => call(0).record_grid(groups, rows),
+            }
         };
         if parts == 1 {
             return record(plan, epilogue, false, &piece.x, y, flops);
         }
         let sums = Tensor::empty(y.gpu(), &[parts, rows, shape.columns], Elem::F32)?;
-        let [x_groups, y_groups, _] = plan.groups;
-        let split = Plan { groups: [x_groups, y_groups, parts as u32], ..plan };
+        let split = Plan { grid: plan.grid.in_parts(parts), ..plan };
         record(split, Epilogue::default(), true, &piece.x, &sums, flops)?;
         let constants = vec![FLAT, ("PARTS", parts as u32)];
-        let groups = fold((rows * shape.columns).div_ceil(4 * FLAT.1 as usize));
+        let grid = Grid::Folded((rows * shape.columns).div_ceil(4 * FLAT.1 as usize));
         let added = (parts * rows * shape.columns) as f64;
-        record(Plan { kernel: &REDUCE, constants, groups, ..plan }, epilogue, false, &sums, y, added)
+        record(Plan { kernel: &REDUCE, constants, grid }, epilogue, false, &sums, y, added)
     }
 
     /// The kernel for `rows` rows under `panels`, as it is tuned.
     fn plan(&self, gpu: &Gpu, rows: usize, panels: &Range<usize>, gated: bool) -> Result<Plan> {
         let (shape, elem) = (self.weight.shape, self.weight.tensor.elem());
         if let Some(tile) = self.cooperative.tile(gpu, shape, rows, panels.len())? {
-            let groups = [rows.div_ceil(tile.rows) as u32, panels.len().div_ceil(tile.panels) as u32, 1];
-            return Ok(Plan { kernel: &cooperative::GEMM, constants: tile.constants(), groups, panels_first: false });
+            let grid = Grid::tiles(rows.div_ceil(tile.rows), panels.len().div_ceil(tile.panels));
+            return Ok(Plan { kernel: &cooperative::GEMM, constants: tile.constants(), grid });
         }
         let taps = shape.kernel[0] * shape.kernel[1];
         let class = ProductClass::of(rows, panels.len(), shape.panel(elem), taps);
@@ -481,10 +510,10 @@ impl<'a> Gemm<'a> {
             // that they share in the cache already.
             let columns = panels.len() * shape.panel(elem);
             let panels_first = taps == 1 && shape.groups == 1 && columns < rows;
-            let groups = [rows.div_ceil(8 * eights as usize) as u32, panels.len() as u32, 1];
-            let groups = if panels_first { [groups[1], groups[0], 1] } else { groups };
+            let grid = Grid::tiles(rows.div_ceil(8 * eights as usize), panels.len());
+            let grid = if panels_first { grid.panels_first() } else { grid };
             let constants = vec![("VECTORS", vectors), ("EIGHTS", eights)];
-            return Ok(Plan { kernel: &SUBGROUP, constants, groups, panels_first });
+            return Ok(Plan { kernel: &SUBGROUP, constants, grid });
         };
         let of_group = shape.panels_per_group(elem);
         let begin = panels.start % of_group;
@@ -513,8 +542,7 @@ impl<'a> Gemm<'a> {
         } else {
             panels.len().div_ceil(per_group)
         };
-        let groups = [rows.div_ceil(tile.rows as usize) as u32, blocks as u32, 1];
-        Ok(Plan { kernel: &TILED, constants, groups, panels_first: false })
+        Ok(Plan { kernel: &TILED, constants, grid: Grid::tiles(rows.div_ceil(tile.rows as usize), blocks) })
     }
 }
 
@@ -522,8 +550,42 @@ impl<'a> Gemm<'a> {
 struct Plan {
     kernel: &'static Kernel,
     constants: Vec<(&'static str, u32)>,
-    groups: [u32; 3],
-    panels_first: bool,
+    grid: Grid,
+}
+
+/// How the workgroups of a dispatch lie.
+#[derive(Clone, Copy)]
+enum Grid {
+    Folded(usize),
+    /// Tiles of rows along axis `rows`, 0 or 1, panels along the other, parts of the depth along the third.
+    Tiles {
+        groups: [u32; 3],
+        rows: usize,
+    },
+}
+
+impl Grid {
+    fn tiles(rows: usize, panels: usize) -> Self {
+        Self::Tiles { groups: [rows as u32, panels as u32, 1], rows: 0 }
+    }
+
+    fn panels_first(self) -> Self {
+        match self {
+            Self::Tiles { groups: [x, y, z], rows } => Self::Tiles { groups: [y, x, z], rows: 1 - rows },
+            folded @ Self::Folded(_) => folded,
+        }
+    }
+
+    fn is_panels_first(self) -> bool {
+        matches!(self, Self::Tiles { rows: 1, .. })
+    }
+
+    fn in_parts(self, parts: usize) -> Self {
+        match self {
+            Self::Tiles { groups: [x, y, _], rows } => Self::Tiles { groups: [x, y, parts as u32], rows },
+            folded @ Self::Folded(_) => folded,
+        }
+    }
 }
 
 /// Windows of the same panels together.

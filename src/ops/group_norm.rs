@@ -60,7 +60,7 @@ impl Tensor {
         weight.expect("group_norm weight", &[channels])?;
         bias.expect("group_norm bias", &[channels])?;
         let whole = samples > 0 && self.len().is_multiple_of(samples * channels);
-        if groups == 0 || !channels.is_multiple_of(groups) || !whole {
+        if channels == 0 || groups == 0 || !channels.is_multiple_of(groups) || !whole {
             let found = format!("{:?} in {samples} samples", self.shape());
             return Err(Problem::new("group_norm", format!("channels in {groups} groups"), found).shape());
         }

@@ -19,6 +19,7 @@ mod overlap_merge;
 mod packed;
 mod philox;
 mod pointwise;
+mod rate;
 mod relative;
 mod resample;
 mod rgb;
@@ -29,12 +30,14 @@ mod winograd;
 pub use attention::{Attend, Bias, Rows};
 pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
+pub use composite::MOST_FEATHER;
 pub use cooperative::matrices;
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry};
 pub use int8::Int8;
 pub use mask::PixelBox;
 pub use packed::{PackedWeight, Raw, WeightShape, interleave};
+pub use rate::rate;
 pub use resample::{Filter, Region};
 pub use rgb::{Depth, Rgb};
 pub use sampling::Inpaint;
@@ -112,23 +115,38 @@ pub(crate) struct Call<'a, P> {
 
 impl<P: bytemuck::Pod> Call<'_, P> {
     pub fn record(self) -> Result<()> {
-        let groups = fold(self.groups);
-        self.record_grid(groups)
+        let groups = self.groups;
+        self.record_pieces(groups, |range| fold(range.len()))
     }
 
-    /// The same with the workgroup counts of each axis as given.
-    pub fn record_grid(self, groups: [u32; 3]) -> Result<()> {
+    /// The same with the workgroup counts of each axis as given, those along `axis` being what a kernel counts from
+    /// `first_group` on.
+    pub fn record_grid(self, groups: [u32; 3], axis: usize) -> Result<()> {
+        self.record_pieces(groups[axis] as usize, |range| {
+            let mut groups = groups;
+            groups[axis] = range.len() as u32;
+            groups
+        })
+    }
+
+    /// A dispatch for each part of `groups` workgroups that it may hold.
+    fn record_pieces(self, groups: usize, grid: impl Fn(&std::ops::Range<usize>) -> [u32; 3]) -> Result<()> {
         let Some(first) = self.tensors.first() else { return Ok(()) };
         let bindings: Vec<_> = self.tensors.iter().map(|t| t.binding()).collect();
-        first.gpu().run(Run {
-            kernel: self.kernel,
-            constants: self.constants,
-            params: bytemuck::bytes_of(&self.params),
-            bindings: &bindings,
-            groups,
-            work: Work { flops: self.flops, bytes: bindings.iter().map(|b| b.size as f64).sum() },
-            site: self.site,
-        })
+        let work = Work { flops: self.flops, bytes: bindings.iter().map(|b| b.size as f64).sum() };
+        for range in rate::pieces(first.gpu(), work, groups)? {
+            first.gpu().run(Run {
+                kernel: self.kernel,
+                constants: self.constants,
+                params: bytemuck::bytes_of(&self.params),
+                bindings: &bindings,
+                groups: grid(&range),
+                first_group: range.start as u32,
+                work: work * (range.len() as f64 / groups as f64),
+                site: self.site.clone(),
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -31,6 +31,15 @@ pub struct WeightShape {
 }
 
 impl WeightShape {
+    /// Errors: a dimension of zero, or groups that do not divide the columns.
+    fn check(self, site: &str) -> Result<()> {
+        let sizes = [self.columns, self.group_channels, self.kernel[0], self.kernel[1], self.groups];
+        if !sizes.contains(&0) && self.columns.is_multiple_of(self.groups) {
+            return Ok(());
+        }
+        Err(Problem::new(site, "no dimension of 0 and groups that divide the columns", format!("{self:?}")).shape())
+    }
+
     /// Of a linear layer `[columns, channels]`.
     pub fn linear(columns: usize, channels: usize) -> Self {
         Self { columns, group_channels: channels, kernel: [1, 1], groups: 1 }
@@ -120,6 +129,7 @@ impl PackedWeight {
     /// [`Int8`].
     /// Errors: fewer or more values than `shape` has; values beyond f16's range, or for int8 not finite.
     pub fn pack(gpu: &Gpu, shape: WeightShape, elem: Elem, raw: Raw<'_>, site: &str) -> Result<Self> {
+        shape.check(site)?;
         let packed_shape = shape.packed(elem);
         let wrong = |bytes: &[u8], size: usize| {
             let problem = Problem::new(site, format!("{} values", shape.len()), format!("{}", bytes.len() / size));
@@ -167,6 +177,7 @@ impl PackedWeight {
         site: &str,
     ) -> Result<Self> {
         let shape = WeightShape::linear(2 * outputs, channels);
+        shape.check(site)?;
         if !outputs.is_multiple_of(4) || shape.panel(elem) < 64 {
             return Err(Problem::new(site, "a multiple of 4 gated outputs, 20 at least", outputs.to_string()).shape());
         }

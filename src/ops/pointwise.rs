@@ -77,6 +77,12 @@ impl Tensor {
         self.pointwise(Op::Sum, Operands { other: Some(other), a, b, ..Default::default() }, self.elem())
     }
 
+    /// `self + other`, of whatever element types, stored as `elem`.
+    pub(super) fn plus_as(&self, other: &Tensor, elem: Elem) -> Result<Tensor> {
+        other.expect("add", self.shape())?;
+        self.pointwise(Op::Sum, Operands { other: Some(other), a: 1.0, b: 1.0, ..Default::default() }, elem)
+    }
+
     /// `self * exp(log_variance / 2)`: standard normal noise with the deviation of a posterior.
     pub fn times_deviation(&self, log_variance: &Tensor) -> Result<Tensor> {
         log_variance.expect("log variance", self.shape())?;

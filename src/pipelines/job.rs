@@ -2,13 +2,12 @@
 
 use super::audio::Emit;
 use super::floats::FloatFile;
+use super::resume::WorkFolder;
 use super::segments::Parity;
-use crate::gpu::Gpu;
+use crate::Result;
+use crate::gpu::{Cancel, Gpu};
 use crate::media::{Audio, PublishedChannels};
 use crate::tensor::Tensor;
-use crate::{Error, Result};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,24 +23,18 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     pub phase: Phase,
-    /// Units of work done and in all, about equally long each; over the whole job.
+    /// Units of work done and in all, about equally long each; over the whole job. The total is 0 until it is known, which it
+    /// is once the audio has been heard: see [`Progress::share`].
     pub done: f64,
     pub total: f64,
     /// Step of the loop under way and how many it has; zeros elsewhere.
     pub step: [usize; 2],
 }
 
-/// Stops a run between two steps, from any thread.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+impl Progress {
+    /// How much of the job is done, 0 to 1; 0 as long as nobody knows.
+    pub fn share(&self) -> f64 {
+        if self.total > 0.0 { (self.done / self.total).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
@@ -74,9 +67,13 @@ pub(super) struct Embeddings {
 }
 
 impl Embeddings {
-    /// What `run` emits, vector by vector.
-    pub fn collect(name: &str, cancel: &Cancel, run: impl FnOnce(Emit<'_>) -> Result<()>) -> Result<Self> {
-        let mut file = FloatFile::temporary(name)?;
+    /// What `run` emits, vector by vector, in the job's work folder, where it has one.
+    pub fn collect(
+        work: Option<&WorkFolder>,
+        cancel: &Cancel,
+        run: impl FnOnce(Emit<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let mut file = FloatFile::temporary(work.map(WorkFolder::dir))?;
         let mut width = 0;
         run(&mut |vector| {
             width = vector.len();
@@ -102,16 +99,16 @@ impl Embeddings {
 }
 
 /// Speech as a program hears it: with parity the published one's `channels`, resampled as there.
-pub(super) fn heard(audio: &Audio, parity: Parity, channels: PublishedChannels) -> Audio {
+pub(super) fn as_heard(audio: &Audio, parity: Parity, channels: PublishedChannels) -> Audio {
     match parity {
         Parity::Corrected => audio.clone(),
         Parity::Upstream => audio.clone().as_published(channels),
     }
 }
 
-/// All samples at 16 kHz, on disk.
-pub(super) fn read_samples(audio: &Audio, cancel: &Cancel) -> Result<FloatFile> {
-    let mut file = FloatFile::temporary("samples")?;
+/// All samples at 16 kHz, on disk: in the job's work folder, where it has one.
+pub(super) fn read_samples(audio: &Audio, work: Option<&WorkFolder>, cancel: &Cancel) -> Result<FloatFile> {
+    let mut file = FloatFile::temporary(work.map(WorkFolder::dir))?;
     for block in audio.blocks()? {
         file.append(&block?)?;
         cancel.check()?;

@@ -16,6 +16,7 @@ pub mod timeline;
 mod two_stage;
 pub mod weights;
 
+pub use crate::gpu::Cancel;
 pub use frames::Frames;
-pub use job::{Cancel, Phase, Progress};
+pub use job::{Phase, Progress};
 pub use sampling::{Approximation, Sampling};

@@ -20,7 +20,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor with undefined contents.
     pub fn empty(gpu: &Gpu, shape: &[usize], elem: Elem) -> Result<Self> {
-        let bytes = (shape.iter().product::<usize>() * elem.size()) as u64;
+        let bytes = bytes_of(shape, elem)? as u64;
         let buffer = gpu.allocate(bytes.next_multiple_of(16), &format!("a tensor {shape:?}"))?;
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), offset: 0, shape: shape.to_vec(), elem })
     }
@@ -34,13 +34,14 @@ impl Tensor {
 
     /// A tensor that stands for weights of `shape` while a load is only planned: it must not be computed with.
     pub fn placeholder(gpu: &Gpu, shape: &[usize], elem: Elem) -> Result<Self> {
+        bytes_of(shape, elem)?;
         let buffer = gpu.allocate(16, "a placeholder")?;
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), offset: 0, shape: shape.to_vec(), elem })
     }
 
     /// `bytes` as elements of type `elem`.
     pub fn from_bytes(gpu: &Gpu, shape: &[usize], elem: Elem, bytes: &[u8]) -> Result<Self> {
-        expect_len("bytes of a tensor", shape.iter().product::<usize>() * elem.size(), bytes.len())?;
+        expect_len("bytes of a tensor", bytes_of(shape, elem)?, bytes.len())?;
         let buffer = gpu.upload(bytes, &format!("a tensor {shape:?}"))?;
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), offset: 0, shape: shape.to_vec(), elem })
     }
@@ -50,14 +51,20 @@ impl Tensor {
         Self::from_bytes(gpu, shape, Elem::F32, bytemuck::cast_slice(values))
     }
 
-    /// `values` stored as `elem`, f32 or f16 (rounded to nearest even).
+    /// `values` stored as `elem`, f32 or f16 (rounded to nearest even). Errors: another type, which not every value has a place in.
     pub fn from_values(gpu: &Gpu, shape: &[usize], elem: Elem, values: &[f32]) -> Result<Self> {
         match elem {
             Elem::F16 => {
                 let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
                 Self::from_bytes(gpu, shape, elem, bytemuck::cast_slice(&halves))
             }
-            Elem::F32 | Elem::U32 | Elem::I8 => Self::from_f32(gpu, shape, values),
+            Elem::F32 => Self::from_f32(gpu, shape, values),
+            Elem::U32 | Elem::I8 => {
+                let problem = Problem::new("tensor of f32 values", "f32 or f16 storage", format!("{elem:?}"));
+                Err(problem
+                    .remedy("whole numbers go through Tensor::from_u32, int8 weights through PackedWeight")
+                    .shape())
+            }
         }
     }
 
@@ -97,7 +104,7 @@ impl Tensor {
 
     /// The same elements under another shape; free.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
-        if shape.iter().product::<usize>() != self.len() {
+        if count(shape) != Some(self.len()) {
             return Err(Problem::new("reshape", format!("{} elements", self.len()), format!("{shape:?}")).shape());
         }
         Ok(Self { shape: shape.to_vec(), ..self.clone() })
@@ -105,9 +112,9 @@ impl Tensor {
 
     /// `shape` elements from element `start` on, in the same memory; None where a binding could not start there.
     pub fn view(&self, start: usize, shape: &[usize]) -> Option<Self> {
-        let offset = self.offset + (start * self.elem.size()) as u64;
+        let offset = self.offset.checked_add(start.checked_mul(self.elem.size())? as u64)?;
         let aligned = offset.is_multiple_of(u64::from(self.gpu.capabilities().offset_alignment).max(16));
-        let inside = start + shape.iter().product::<usize>() <= self.len();
+        let inside = count(shape).and_then(|count| start.checked_add(count)).is_some_and(|end| end <= self.len());
         (aligned && inside).then(|| Self { offset, shape: shape.to_vec(), ..self.clone() })
     }
 
@@ -185,6 +192,18 @@ impl std::fmt::Debug for Tensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tensor {:?} {:?}", self.elem, self.shape)
     }
+}
+
+/// Elements of a tensor of this shape; None where no number of this machine counts them.
+fn count(shape: &[usize]) -> Option<usize> {
+    // A zero anywhere leaves none, however large the rest.
+    if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n)) }
+}
+
+fn bytes_of(shape: &[usize], elem: Elem) -> Result<usize> {
+    // Room for the last group of four, which allocations are rounded up to.
+    let bytes = count(shape).and_then(|count| count.checked_mul(elem.size())).filter(|&bytes| bytes <= usize::MAX - 16);
+    bytes.ok_or_else(|| Problem::new("tensor", "a size that fits in memory", format!("{shape:?}")).shape())
 }
 
 fn expect_len(what: &str, expected: usize, found: usize) -> Result<()> {

@@ -33,8 +33,8 @@ pub struct Weights {
 
 struct Store {
     source: Arc<dyn Source>,
-    /// What has been asked for, while a load is planned.
-    plan: Option<Mutex<plan::Draft>>,
+    /// What has been asked for, while a load is planned; what [`Weights::renamed`] makes shares it.
+    plan: Option<Arc<Mutex<plan::Draft>>>,
 }
 
 /// A tensor's values on the host.
@@ -83,9 +83,14 @@ impl Weights {
         }
     }
 
-    /// The shape of `leaf`; None when there is no such tensor.
+    /// The shape of `leaf`; None when there is no such tensor, or one without a value: no layer has it, and who reads a size
+    /// off a shape never reads 0.
     pub fn shape(&self, leaf: &str) -> Option<Vec<usize>> {
-        self.store.source.entry(&self.name(leaf)).map(|(_, shape)| shape)
+        self.shape_of(&self.name(leaf))
+    }
+
+    fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        self.store.source.entry(name).map(|(_, shape)| shape).filter(|shape| !shape.contains(&0))
     }
 
     /// Whether any tensor lies at or below `prefix`.
@@ -102,9 +107,9 @@ impl Weights {
         names
     }
 
-    /// The full name and shape of every tensor at or below this place, sorted.
+    /// The full name and shape of every tensor at or below this place that has values, sorted.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let shape = |name: String| self.store.source.entry(&name).map(|(_, shape)| (name, shape));
+        let shape = |name: String| self.shape_of(&name).map(|shape| (name, shape));
         self.names().into_iter().filter_map(shape).collect()
     }
 
@@ -114,7 +119,7 @@ impl Weights {
     }
 
     /// The tensors at or below this place, each under the name that `rule` gives for its full one; None leaves it out.
-    /// Errors: two of one name.
+    /// Where a load is planned, one from what comes out is, too. Errors: two of one name.
     pub fn renamed(&self, rule: impl Fn(&str) -> Option<String>) -> Result<Weights> {
         let mut names = BTreeMap::new();
         for old in self.names() {
@@ -124,7 +129,8 @@ impl Weights {
                 return Err(Problem::new(self.origin(), expected, format!("{other} and {old}")).weights());
             }
         }
-        Ok(Self::from_source(source::Renamed { source: self.store.source.clone(), names }))
+        let source = Arc::new(source::Renamed { source: self.store.source.clone(), names });
+        Ok(Self { store: Arc::new(Store { source, plan: self.store.plan.clone() }), prefix: String::new() })
     }
 
     pub fn metadata(&self, key: &str) -> Option<&str> {

@@ -62,7 +62,10 @@ fn wrong_arguments_are_usage() {
     refused(&mut viseme(), 2, &["Usage"]);
     refused(viseme().args(["lipsync", "--video", "in"]), 2, &["--audio"]);
     refused(&mut common(&[("--nosuch", "")]), 2, &["--nosuch"]);
-    refused(&mut common(&[("--steps", "0")]), 2, &["--steps", "1 or more"]);
+    for steps in ["0", "1001", "100000000000", "18446744073709551615"] {
+        refused(&mut common(&[("--steps", steps)]), 2, &["--steps", "1 to 1000", steps]);
+        refused(&mut common(&[("--steps", steps), ("--dry-run", "")]), 2, &["--steps", steps]);
+    }
     refused(&mut common(&[("--steps", "many")]), 2, &["--steps", "many"]);
     refused(&mut common(&[("--fast", "magic")]), 2, &["--fast", "magic", "guidance, reuse, steps"]);
     refused(&mut common(&[("--fast", "reuse,magic")]), 2, &["--fast", "magic"]);
@@ -73,15 +76,30 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--mask", "nose")]), 2, &["nose", "box"]);
     refused(&mut common(&[("--nose-index", "68")]), 2, &["--nose-index", "68"]);
     refused(&mut common(&[("--feather", "-1")]), 2, &["--feather", "-1"]);
+    refused(&mut common(&[("--feather", "5000")]), 2, &["--feather", "0 to 4096", "5000"]);
     refused(&mut common(&[("--fps", "0")]), 2, &["--fps", "0"]);
     refused(&mut common(&[("--length", "long")]), 2, &["--length", "long", "shortest"]);
     refused(&mut common(&[("--vram", "lots")]), 2, &["--vram", "lots", "4G"]);
     refused(&mut common(&[("--out", "out.gif")]), 2, &["out.gif", ".mp4"]);
     refused(&mut common(&[("--weight-type", "int4")]), 2, &["--weight-type", "int4", "f16", "f32", "int8"]);
     refused(viseme().args(["convert", "a.pt", "b.safetensors", "--weight-type", "int8"]), 2, &["--weight-type"]);
+    refused(&mut common(&[("--guidance", "1e300,2")]), 2, &["--guidance", "1e300"]);
     refused(&mut common(&[("--demo", "")]), 2, &["--demo", "--weights"]);
+    let demo = [("--weights", ""), ("--demo", ""), ("--vae-weights", "vae.safetensors")];
+    refused(&mut common(&demo), 2, &["--demo", "vae.safetensors", "leave out"]);
+    refused(&mut scene.animate(&demo), 2, &["--demo", "vae.safetensors"]);
+    for (option, value) in [("--runs", "0"), ("--runs", "99999999999"), ("--latent", "0"), ("--latent", "99999999999")]
+    {
+        refused(viseme().args(["bench", "--networks", option, value]), 2, &[option, "1 to 10"]);
+    }
     if gpu() {
-        refused(&mut common(&[("--face", "900,900,50")]), 2, &["--face", "around the face", "900,900,50"]);
+        refused(&mut common(&[("--face", "0,0,8")]), 2, &["--face", "around the face", "0,0,8"]);
+        for face in ["900,900,50", "-160,-160,384"] {
+            for dry_run in [("--json", ""), ("--dry-run", "")] {
+                refused(&mut common(&[("--face", face), dry_run]), 2, &["--face", "picture of 64x64", face]);
+                refused(&mut scene.animate(&[("--face", face), dry_run]), 2, &["--face", "picture of 64x64", face]);
+            }
+        }
     }
     scene.holds(&[]);
 }
@@ -124,6 +142,20 @@ fn results_that_cannot_be_said_are_an_error() {
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(7), "{said}");
         assert!(said.contains("standard output: cannot write: No space left"), "{said}");
+    }
+    // A pipe that nobody reads any more.
+    let landmarks = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/landmarks.json");
+    for arguments in
+        [&["devices"][..], &["metrics", "--landmarks", landmarks], &["metrics", "--landmarks", landmarks, "--json"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = viseme().args(arguments).stdout(writer).output().expect("viseme");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            ended.status.code() == Some(7) && said.contains("standard output: cannot write"),
+            "{arguments:?}: {said}"
+        );
     }
     let ended = viseme().args(["convert", "absent.pt", "out"]).stderr(full()).status().expect("viseme");
     assert_eq!(ended.code(), Some(3), "that nothing can be said changes no code");
@@ -580,7 +612,7 @@ fn golden_files_that_are_none_are_named() {
 
 #[cfg(unix)]
 mod cut_off {
-    use super::scene::{Scene, ended_well, gpu, refused, run};
+    use super::scene::{Scene, ended_well, ffmpeg, gpu, refused, run};
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
@@ -623,6 +655,48 @@ mod cut_off {
         // Nothing is finished in there, so another job may have it.
         ended_well(&mut scene.lipsync(&[]));
         scene.holds(&["out"]);
+    }
+
+    /// A run that cannot be asked to end, since it waits for a program that says nothing, ends at the second Ctrl-C, and what an
+    /// earlier one finished is still there.
+    #[test]
+    fn a_second_ctrl_c_ends_the_process_at_once() {
+        use std::os::unix::fs::PermissionsExt;
+        if !gpu() || !ffmpeg() {
+            return;
+        }
+        let scene = Scene::new(66, 13.2);
+        // What only ffmpeg reads.
+        let mut convert = Command::new("ffmpeg");
+        convert.args(["-v", "error", "-i", "speech.wav", "speech.flac"]).current_dir(scene.path(""));
+        assert!(convert.status().expect("ffmpeg").success());
+        let command = || scene.lipsync(&[("--fps", "5"), ("--audio", "speech.flac"), ("--ffmpeg", "")]);
+        let mut child = command().stderr(Stdio::null()).spawn().expect("viseme");
+        wait_until(&mut child, || scene.path("out.viseme/window0.latents").exists());
+        signal(&child, "-INT");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        let kept = || {
+            let mut files: Vec<_> = std::fs::read_dir(scene.path("out.viseme")).expect("a folder").flatten().collect();
+            files.sort_by_key(std::fs::DirEntry::path);
+            files.iter().map(|file| (file.path(), std::fs::read(file.path()).expect("a file"))).collect::<Vec<_>>()
+        };
+        let before = kept();
+
+        let silent = scene.path("silent-ffmpeg");
+        std::fs::write(&silent, "#!/bin/sh\ntouch started\nexec sleep 60\n").expect("a script");
+        std::fs::set_permissions(&silent, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let mut hung = scene.lipsync(&[("--fps", "5"), ("--audio", "speech.flac"), ("--ffmpeg", "./silent-ffmpeg")]);
+        let mut child = hung.stderr(Stdio::null()).spawn().expect("viseme");
+        wait_until(&mut child, || scene.path("started").exists());
+        signal(&child, "-INT");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().expect("a child").is_none(), "it waits for the program");
+        signal(&child, "-INT");
+        let told = Instant::now();
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+        assert!(kept() == before, "the work folder is not what it was");
+        ended_well(&mut command());
     }
 
     #[test]
@@ -715,7 +789,7 @@ mod with_ffmpeg {
 
     #[test]
     fn a_video_becomes_a_video_of_its_rate_and_size() {
-        if !gpu() || !scene::ffmpeg() {
+        if !gpu() || !ffmpeg() {
             return;
         }
         let scene = Scene::new(12, 0.4);
@@ -739,7 +813,7 @@ mod with_ffmpeg {
 
     #[test]
     fn a_video_without_frames_is_named() {
-        if !gpu() || !scene::ffmpeg() {
+        if !gpu() || !ffmpeg() {
             return;
         }
         let scene = Scene::new(4, 0.16);

@@ -72,6 +72,8 @@ fn impossible_rates_are_refused() {
     for (num, den) in [(0, 1), (1, 0), (0, 0), (2_000, 1), (1, 2_000)] {
         refused(Fps::new(num, den), 3, &["frame rate", &format!("{num}/{den}")]);
     }
+    // Whatever there is has a rate: the fields are not a caller's to set.
+    assert_eq!((fps(30_000, 1001).num(), fps(30_000, 1001).den()), (30_000, 1001));
     assert_eq!(fps(30_000, 1001).to_string(), "30000/1001");
     assert_eq!(fps(25, 1).to_string(), "25");
 }

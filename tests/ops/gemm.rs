@@ -306,3 +306,63 @@ fn strips_of_a_line_equal_the_whole_line() {
         check(&format!("{places} places of {channels} channels to {columns}"), &run(&narrow), &want, bar(elem));
     }
 }
+
+#[test]
+fn zeros_where_there_must_be_something_are_errors() {
+    let Some(gpu) = gpu() else { return };
+    let pack = |shape: WeightShape| {
+        let values = vec![0.0f32; shape.columns * shape.group_channels * shape.kernel[0] * shape.kernel[1]];
+        PackedWeight::pack(gpu, shape, Elem::F32, Raw::F32(bytemuck::cast_slice(&values)), "a layer")
+    };
+    let good = WeightShape { columns: 4, group_channels: 4, kernel: [3, 3], groups: 1 };
+    for wrong in [
+        WeightShape { groups: 0, ..good },
+        WeightShape { groups: 3, ..good },
+        WeightShape { columns: 0, ..good },
+        WeightShape { group_channels: 0, ..good },
+        WeightShape { kernel: [0, 3], ..good },
+        WeightShape { kernel: [3, 0], ..good },
+    ] {
+        let error = pack(wrong).err().expect("no weight");
+        assert!(
+            matches!(error, viseme::Error::Shape(_)) && error.to_string().contains("a layer"),
+            "{wrong:?}: {error}"
+        );
+        let planned = PackedWeight::pack(gpu, wrong, Elem::F32, Raw::Planned, "a layer");
+        assert!(planned.is_err(), "{wrong:?}, as it is planned");
+    }
+    let x = Tensor::from_f32(gpu, &[1, 5, 5, 4], &[0.0; 100]).unwrap();
+    let conv = viseme::nn::Conv2d::new(pack(good).unwrap(), None, 1, [1; 4]).stride(0);
+    let error = conv.forward(&x).unwrap_err();
+    assert!(error.to_string().contains("a layer: stride: expected 1 or more"), "{error}");
+}
+
+/// WebGPU promises 8 storage buffers, and an int8 product with all that may follow it takes 9.
+#[test]
+fn int8_with_every_epilogue_runs_on_eight_storage_buffers() {
+    let Some(gpu) = gpu() else { return };
+    let Some(least) = crate::there(Gpu::restricted(None, |c| {
+        c.storage_buffers = 8;
+        // So that the weight comes in several parts, whose sums are one more buffer.
+        c.max_binding_bytes = 16 << 10;
+    })) else {
+        return;
+    };
+    let Some(same) = crate::there(Gpu::restricted(None, |c| c.max_binding_bytes = 16 << 10)) else { return };
+    assert!(gpu.capabilities().storage_buffers >= 9, "this device shows nothing");
+    let mut random = Random(6);
+    let (rows, channels, columns) = (21, 640, 48);
+    let (x, w) = (random.vec(rows * channels), random.vec(columns * channels));
+    let (bias, add, residual) = (random.vec(columns), random.vec(columns), random.vec(rows * columns));
+    let run = |gpu: &Gpu| {
+        let tensor = |shape: &[usize], values: &[f32], elem| Tensor::from_values(gpu, shape, elem, values).unwrap();
+        let shape = WeightShape::linear(columns, channels);
+        let weight = PackedWeight::pack(gpu, shape, Elem::I8, Raw::F32(bytemuck::cast_slice(&w)), "w").unwrap();
+        let (bias, add) = (tensor(&[columns], &bias, Elem::F32), tensor(&[1, columns], &add, Elem::F32));
+        let residual = tensor(&[rows, columns], &residual, Elem::F16);
+        let activation = Activation::Silu;
+        let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), activation, residual: Some(&residual) };
+        tensor(&[rows, channels], &x, Elem::F16).linear(&weight, epilogue).unwrap().to_bytes().unwrap()
+    };
+    assert_eq!(run(&least), run(&same));
+}

@@ -88,3 +88,14 @@ fn equal_values_give_the_bias() {
     let half = Tensor::from_f32(gpu, &[8], &[0.5; 8]).unwrap();
     check("equal", &x.group_norm(1, 2, &ones, &half, 1e-5, Activation::None).unwrap(), &[0.5; 72], 1e-6);
 }
+
+#[test]
+fn no_channels_are_an_error() {
+    let Some(gpu) = gpu() else { return };
+    let none = Tensor::zeros(gpu, &[0], Elem::F32).unwrap();
+    let x = Tensor::zeros(gpu, &[3, 0], Elem::F32).unwrap();
+    for samples in [0, 1, 3] {
+        let error = x.group_norm(samples, 1, &none, &none, 1e-5, Activation::None).unwrap_err();
+        assert!(matches!(error, viseme::Error::Shape(_)), "{error}");
+    }
+}

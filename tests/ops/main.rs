@@ -4,6 +4,7 @@ mod attention;
 mod ceiling;
 mod composite;
 mod cooperative;
+mod cut;
 #[path = "../common/device.rs"]
 mod device;
 mod fbank;

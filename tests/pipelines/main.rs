@@ -1,9 +1,11 @@
 //! The pipelines as a library caller runs them, on small networks: what is kept, what is made, how a run goes on.
 
 mod animate;
+mod bounded;
 #[path = "../common/device.rs"]
 mod device;
 mod fast;
+mod hostile;
 mod lipsync;
 mod memory;
 mod samplers;
