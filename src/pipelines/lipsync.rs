@@ -6,7 +6,7 @@
 
 use super::audio::{frames_of, hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
 use super::region::{Filmed, Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
@@ -21,7 +21,7 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
-use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
 use crate::ops::{Filter, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
@@ -175,7 +175,8 @@ impl<'a> LipSync<'a> {
         if let Some(region) = self.options.face {
             refuse_outside(region, source.size())?;
         }
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
+        let samples =
+            count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
         let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
         survey.pixel_aspect = source.pixel_aspect();
         survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
@@ -199,7 +200,8 @@ impl<'a> LipSync<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
+        let samples =
+            read_samples(&as_heard(&self.audio, parity, PublishedChannels::Mean), self.work.as_ref(), &cancel)?;
         // Upstream hears all of the sound, however much of it is used: what is heard around a frame shows in its embedding.
         let heard = match parity {
             Parity::Corrected => inside,
