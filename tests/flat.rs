@@ -10,6 +10,7 @@ mod small;
 use device::there;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use viseme::Result;
 use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
@@ -19,7 +20,6 @@ use viseme::pipelines::animate::{self, Animate};
 use viseme::pipelines::lipsync::{self, LipSync};
 use viseme::pipelines::weights::WeightSet;
 use viseme::pipelines::{Frames, Sampling};
-use viseme::Result;
 
 const FRAMES: u64 = 1000;
 const SETTLED: u64 = 100;
@@ -104,11 +104,8 @@ impl Watch {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
         let memory = self.gpu.memory();
-        let now = Held {
-            device: memory.resident + memory.staging,
-            process: pages * 4096,
-            allocations: memory.allocations,
-        };
+        let now =
+            Held { device: memory.resident + memory.staging, process: pages * 4096, allocations: memory.allocations };
         let most = &mut self.most.lock().unwrap()[usize::from(frame > SETTLED)];
         *most = most.most(now);
     }

@@ -110,7 +110,10 @@ fn uploads_and_read_backs_go_through_the_same_buffers_again() {
     let (before, process) = (gpu.memory(), process_bytes());
     (0..150).for_each(|_| once());
     let after = gpu.memory();
-    assert_eq!((after.resident, after.allocations, after.staging), (before.resident, before.allocations, before.staging));
+    assert_eq!(
+        (after.resident, after.allocations, after.staging),
+        (before.resident, before.allocations, before.staging)
+    );
     // 150 of them would be 600 MiB.
     assert!(process_bytes() < process + (48 << 20), "{process} to {} bytes", process_bytes());
 }
@@ -148,7 +151,9 @@ fn a_cancelled_handle_stops_its_own_work_alone() {
     let other = Tensor::from_f32(&gpu, &[4], &[2.0; 4]).unwrap();
     let y = x.add(&x).unwrap();
     cancel.cancel();
-    for result in [y.to_f32().map(drop), x.add(&x).map(drop), own.wait(), Tensor::zeros(&own, &[4], Elem::F32).map(drop)] {
+    for result in
+        [y.to_f32().map(drop), x.add(&x).map(drop), own.wait(), Tensor::zeros(&own, &[4], Elem::F32).map(drop)]
+    {
         assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
     }
     assert_eq!(other.add(&other).unwrap().to_f32().unwrap(), [4.0; 4]);
@@ -182,7 +187,10 @@ fn long_work_ends_soon_after_it_is_cancelled() {
     let (error, ended) = work.join().unwrap();
     assert!(matches!(error, Some(Error::Cancelled)), "{error:?}");
     let after = ended.saturating_duration_since(told);
-    assert!(after < 3 * second + Duration::from_secs(1), "{after:?} after it was cancelled, a second's work in {second:?}");
+    assert!(
+        after < 3 * second + Duration::from_secs(1),
+        "{after:?} after it was cancelled, a second's work in {second:?}"
+    );
 }
 
 #[test]

@@ -111,9 +111,7 @@ impl Asked {
             }
             Self::Off => Ok(None),
             Self::Emulated if capabilities.shader_f16 => Ok(Some(Matrices { edge: 16, emulated: true })),
-            Self::Emulated => {
-                Err(Problem::new("VISEME_MATRICES=emulated", "f16 in shaders", "a device without").gpu())
-            }
+            Self::Emulated => Err(Problem::new("VISEME_MATRICES=emulated", "f16 in shaders", "a device without").gpu()),
         }
     }
 }

@@ -92,7 +92,11 @@ pub const LONGEST_S: f64 = 0.25;
 /// What is told to a [`Counter`].
 #[derive(Debug, Clone)]
 pub enum Counted {
-    Dispatch { kernel: &'static str, site: Option<Arc<str>>, work: Work },
+    Dispatch {
+        kernel: &'static str,
+        site: Option<Arc<str>>,
+        work: Work,
+    },
     Copy(Work),
     /// All that was told since the last one.
     Submission(Work),

@@ -2,10 +2,10 @@
 
 use super::audio::Emit;
 use super::floats::FloatFile;
+use crate::Result;
 use crate::gpu::{Cancel, Gpu};
 use crate::media::Audio;
 use crate::tensor::Tensor;
-use crate::Result;
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, Region, Rgb8};
+use crate::ops::{KERNELS, MOST_FEATHER, Region, Rgb8};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -86,6 +86,19 @@ pub struct LipSync<'a> {
     work: Option<WorkFolder>,
 }
 
+impl Options {
+    /// What is wrong with them, whatever the job.
+    pub fn check(&self) -> Result<()> {
+        match self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
+            None => Ok(()),
+            Some(feather) => {
+                let expected = format!("0 to {MOST_FEATHER} pixels");
+                Err(Problem::new("--feather", expected, feather.to_string()).usage())
+            }
+        }
+    }
+}
+
 impl<'a> LipSync<'a> {
     /// `video` opens the source from its start, and is called more than once; `landmarks` are in its pixels, one set for
     /// each of its frames (the last one lasts).
@@ -140,6 +153,7 @@ impl<'a> LipSync<'a> {
 
     /// What will be done, from a first pass over video and audio.
     pub fn survey(&self) -> Result<Survey> {
+        self.options.check()?;
         let mut source = (self.video)()?;
         let mut video_frames = 0;
         while source.next_frame()?.is_some() {

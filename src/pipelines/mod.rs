@@ -15,7 +15,7 @@ pub mod stage;
 mod two_stage;
 pub mod weights;
 
-pub use frames::Frames;
 pub use crate::gpu::Cancel;
+pub use frames::Frames;
 pub use job::{Phase, Progress};
 pub use sampling::{Approximation, Sampling};

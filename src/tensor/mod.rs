@@ -61,7 +61,9 @@ impl Tensor {
             Elem::F32 => Self::from_f32(gpu, shape, values),
             Elem::U32 | Elem::I8 => {
                 let problem = Problem::new("tensor of f32 values", "f32 or f16 storage", format!("{elem:?}"));
-                Err(problem.remedy("whole numbers go through Tensor::from_u32, int8 weights through PackedWeight").shape())
+                Err(problem
+                    .remedy("whole numbers go through Tensor::from_u32, int8 weights through PackedWeight")
+                    .shape())
             }
         }
     }

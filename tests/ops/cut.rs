@@ -61,7 +61,8 @@ fn every_kernel_gives_the_same_bits_in_parts() {
     }
     let mut seen = cut(is_quick, |_| {});
     let small = |case: &Case| {
-        ["1024 x 1024 x 1024", "1 x 1024, 1 heads of 512", "1024 x 14 frames, 5 heads of 64"].contains(&case.shape.as_str())
+        ["1024 x 1024 x 1024", "1 x 1024, 1 heads of 512", "1024 x 14 frames, 5 heads of 64"]
+            .contains(&case.shape.as_str())
     };
     seen.extend(cut(small, |capabilities| capabilities.subgroup_size = None));
     // What is timed by itself, and what needs hardware, which the test below emulates.

@@ -324,7 +324,10 @@ fn zeros_where_there_must_be_something_are_errors() {
         WeightShape { kernel: [3, 0], ..good },
     ] {
         let error = pack(wrong).err().expect("no weight");
-        assert!(matches!(error, viseme::Error::Shape(_)) && error.to_string().contains("a layer"), "{wrong:?}: {error}");
+        assert!(
+            matches!(error, viseme::Error::Shape(_)) && error.to_string().contains("a layer"),
+            "{wrong:?}: {error}"
+        );
         let planned = PackedWeight::pack(gpu, wrong, Elem::F32, Raw::Planned, "a layer");
         assert!(planned.is_err(), "{wrong:?}, as it is planned");
     }
