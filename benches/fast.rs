@@ -12,7 +12,7 @@ use viseme::media::probe::probe;
 use viseme::media::reader::VideoReader;
 use viseme::media::{Audio, Ffmpeg, Frame, FrameSource};
 use viseme::metrics::image::{mean_squared_error, psnr_db, ssim};
-use viseme::ops::Rgb8;
+use viseme::ops::Rgb;
 use viseme::pipelines::resume::{Identity, WorkFolder};
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::pipelines::{Approximation, Frames, Sampling, animate, lipsync};
@@ -129,8 +129,8 @@ fn make(mut frames: Frames<'_>) -> Result<Made> {
     Ok(Made { frames: made, latents, seconds, cpu_seconds })
 }
 
-fn upload(gpu: &Gpu, frame: &Frame) -> Result<Rgb8> {
-    Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
+fn upload(gpu: &Gpu, frame: &Frame) -> Result<Rgb> {
+    Rgb::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
 }
 
 /// CPU time of this process, ended threads included, in ticks of 10 ms; NaN but on Linux.

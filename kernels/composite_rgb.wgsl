@@ -1,5 +1,6 @@
 // composite_rgb: y = x + a (patch - x), rounded, inside the patch; elsewhere, and where a is 0, y is x bit for bit.
-//   x, y    u32 [stride]                  one frame of packed RGB [height, width]; 0 behind its end
+//   x, y    u32 [stride]                  one frame of packed RGB [height, width], PER_WORD values to a word (4 of 8 bits, 2 of
+//                                         16); 0 behind its end
 //   patch   u32                           packed RGB [patch_height, patch_width], at (left, top) of the frame
 //   alpha   f32 [side, side]              over the crop that the patch shows, between pixel centres linear
 // The patch's pixel (i, j) lies at origin + (i + 1/2, j + 1/2) * scale of the crop. a = alpha times a ramp of `feather` crop
@@ -26,6 +27,9 @@ feather: f32
 #read alpha
 #write y
 
+const BITS: u32 = 32u / PER_WORD;
+const WHITE: u32 = (1u << BITS) - 1u;
+
 fn opacity(column: u32, row: u32) -> f32 {
     let side = f32(params.side);
     let u = params.origin_x + (f32(column) + 0.5) * params.scale_x;
@@ -50,21 +54,21 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let at = group_index(id, count) * WORKGROUP + local;
     if at >= params.count { return; }
     var word = x[at];
-    for (var j = 0u; j < 4u; j++) {
-        let byte = at * 4u + j;
-        let pixel = byte / 3u;
+    for (var j = 0u; j < PER_WORD; j++) {
+        let value = at * PER_WORD + j;
+        let pixel = value / 3u;
         // Left of the patch or above it, the difference wraps around and is large.
         let column = pixel % params.width - params.left;
         let row = pixel / params.width - params.top;
         if pixel >= params.width * params.height || column >= params.patch_width || row >= params.patch_height { continue; }
         let a = opacity(column, row);
         if a <= 0.0 { continue; }
-        let shift = j * 8u;
-        let source = f32((word >> shift) & 0xffu);
-        let offset = (row * params.patch_width + column) * 3u + byte % 3u;
-        let shown = f32((patch_words[offset / 4u] >> (offset % 4u * 8u)) & 0xffu);
-        let value = u32(clamp(source + a * (shown - source) + 0.5, 0.0, 255.0));
-        word = (word & ~(0xffu << shift)) | (value << shift);
+        let shift = j * BITS;
+        let source = f32((word >> shift) & WHITE);
+        let offset = (row * params.patch_width + column) * 3u + value % 3u;
+        let shown = f32((patch_words[offset / PER_WORD] >> (offset % PER_WORD * BITS)) & WHITE);
+        let blended = u32(clamp(source + a * (shown - source) + 0.5, 0.0, f32(WHITE)));
+        word = (word & ~(WHITE << shift)) | (blended << shift);
     }
     y[at] = word;
 }

@@ -14,7 +14,7 @@ use crate::models::clip_unet::Prompt;
 use crate::models::unet::Deep;
 use crate::nn::Trace;
 use crate::ops::{
-    Activation, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb8,
+    Activation, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb,
     Rows, WeightShape,
 };
 use crate::pipelines::sampling::Levels;
@@ -235,12 +235,12 @@ impl Case {
         name: &'static str,
         flops_each: f64,
         frames_read: f64,
-        op: impl Fn(&Rgb8, &Rgb8) -> Result<Vec<Tensor>> + Copy + 'static,
+        op: impl Fn(&Rgb, &Rgb) -> Result<Vec<Tensor>> + Copy + 'static,
     ) -> Self {
         let bytes = (512 * 512 * 3) as f64;
         Self::new(name, "512x512".to_string(), [flops_each * bytes, frames_read * bytes], move |gpu| {
             let frame = |step: usize| -> Vec<u8> { (0..512 * 512 * 3).map(|i| (i * step % 251) as u8).collect() };
-            let (a, b) = (Rgb8::upload(gpu, 512, 512, &frame(7919))?, Rgb8::upload(gpu, 512, 512, &frame(6007))?);
+            let (a, b) = (Rgb::upload(gpu, 512, 512, &frame(7919))?, Rgb::upload(gpu, 512, 512, &frame(6007))?);
             Ok(Box::new(move || op(&a, &b)?.pop().ok_or_else(|| Problem::new(name, "a frame", "none").shape())))
         })
     }
@@ -381,7 +381,7 @@ fn picture_cases() -> Vec<Case> {
     let (crop, whole) = ((SIDE * SIDE) as f64, 1280.0 * 720.0);
     let picture = |gpu: &Gpu, height: usize, width: usize| {
         let bytes: Vec<u8> = (0..height * width * 3).map(|i| ((i * 7919) >> 5) as u8).collect();
-        Rgb8::upload(gpu, height, width, &bytes)
+        Rgb::upload(gpu, height, width, &bytes)
     };
     let nose_down = PixelBox { left: 100, top: 180, right: 400, bottom: 511 };
     let mask = move |gpu: &Gpu| Tensor::mask_of_boxes(gpu, &[[nose_down, PixelBox::NONE]], SIDE);
@@ -396,7 +396,7 @@ fn picture_cases() -> Vec<Case> {
         }),
         Case::new("tensor_to_rgb", "512x512".to_string(), [9.0 * crop, 15.0 * crop], |gpu| {
             let x = ramp(gpu, &[1, SIDE, SIDE, 3], Elem::F32)?;
-            Ok(Box::new(move || Ok(Rgb8::from_tensor(&x)?.words().clone())))
+            Ok(Box::new(move || Ok(Rgb::from_tensor(&x)?.words().clone())))
         }),
         Case::new("rasterise_mask", "512x512".to_string(), [8.0 * crop, 4.0 * crop], move |gpu| {
             let gpu = gpu.clone();

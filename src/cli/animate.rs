@@ -1,5 +1,5 @@
 use super::input::Input;
-use super::job::{JobOptions, Made, guidance, numbers, square};
+use super::job::{JobOptions, Made, Target, guidance, numbers, square};
 use super::progress::{Output, ProgressBar};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use viseme::diffusion::{AUTO_SCALE, Guidance};
 use viseme::gpu::Gpu;
 use viseme::media::frames::{is_picture, read_picture};
 use viseme::media::probe::Look;
+use viseme::media::writer::Sound;
 use viseme::media::{Fps, Frame};
 use viseme::pipelines::animate::{Animate, Options as Job};
 use viseme::pipelines::emotion::Emotion;
@@ -87,23 +88,38 @@ pub fn run(options: &Options) -> Result<()> {
     let bar = ProgressBar::new(common.output());
     let size = [portrait.width, portrait.height];
     let animate = Animate::new(&gpu, &weights, portrait, common.source()).options(job.clone()).cancel_with(&cancel);
+    let survey = animate.survey()?;
+    let [width, height] = size;
+    let output_frames = survey.plan.output_frames();
+    let side = weights.crop_side(Role::KeyfaceInterpolation)?;
+    let sound = Sound { path: common.audio.clone(), start_s: common.audio_offset, part: None };
+    let target = Target {
+        size: [side as u32; 2],
+        fps: Fps::INSIDE,
+        frames: output_frames as u64,
+        look: Look::standard(),
+        sound,
+        source: None,
+        source_rate: None,
+    };
+    let (format, notes) = common.try_output(&target)?;
+    let mut lines = vec![
+        ("portrait", format!("{width}x{height}, {}", options.place(size))),
+        ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
+        ("output", format!("{side}x{side}, {output_frames} frames at 25 a second")),
+        ("file", format.clone()),
+    ];
+    lines.extend(notes.iter().map(|note| ("note", note.clone())));
+    let fields = serde_json::json!({"width": width, "height": height, "output_frames": output_frames,
+        "output_format": format, "notes": notes});
+    let demand = survey.demand(&job, &weights)?;
+    common.describe(&gpu, &weights, &survey.plan, &demand, (&lines, fields))?;
     if common.dry_run {
-        let survey = animate.survey()?;
-        let [width, height] = size;
-        let output_frames = survey.plan.output_frames();
-        let lines = [
-            ("portrait", format!("{width}x{height}")),
-            ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-            ("output", format!("{output_frames} frames at 25 a second")),
-        ];
-        let fields = serde_json::json!({"width": width, "height": height, "output_frames": output_frames});
-        let demand = survey.demand(&job, &weights)?;
-        return common.describe(&gpu, &weights, &survey.plan, &demand, (&lines, fields));
+        return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common.run(&gpu, identity, Look::standard(), &bar, |work, observer| {
-        animate.resume(work).on_progress(observer).frames()
-    })?;
+    let frames = common
+        .run(&gpu, identity, &target, &bar, |work, observer| animate.resume(work).on_progress(observer).frames())?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
 }
 
@@ -131,6 +147,19 @@ impl Options {
             parity: self.job.parity(),
             storage: self.job.storage(),
         })
+    }
+
+    /// Which square of the picture is animated.
+    fn place(&self, [width, height]: [u32; 2]) -> String {
+        match &self.face {
+            Some(face) => format!("of it the square {face}"),
+            None if width == height => "all of it".to_string(),
+            None if self.job.upstream_parity => "all of it, squeezed into a square".to_string(),
+            None => format!(
+                "of it the {} pixels square in the middle (--face LEFT,TOP,SIDE for another)",
+                width.min(height)
+            ),
+        }
     }
 
     fn named(&self) -> [(Role, &Option<PathBuf>); 7] {

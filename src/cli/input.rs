@@ -31,19 +31,39 @@ impl Input {
         })
     }
 
-    pub fn look(&self) -> Look {
-        match self {
-            Input::Video { info, .. } => info.look.clone(),
-            Input::Folder { .. } => Look::standard(),
+    /// Read with 8 bits a colour whatever it holds, as the published programs read everything.
+    pub fn in_eight_bits(mut self) -> Self {
+        if let Input::Video { info, .. } = &mut self {
+            info.look.pixels.bits = 8;
         }
+        self
+    }
+
+    /// What a video made of it looks like.
+    pub fn look(&self) -> Result<Look> {
+        match self {
+            Input::Video { info, .. } => Ok(info.shown()),
+            Input::Folder { path, fps } => FolderSource::open(path, *fps).map(|pictures| pictures.look()),
+        }
+    }
+
+    /// The video, where it is one.
+    pub fn video(&self) -> Option<&VideoInfo> {
+        match self {
+            Input::Video { info, .. } => Some(info),
+            Input::Folder { .. } => None,
+        }
+    }
+
+    /// What reading it changes, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = self.video().map(VideoInfo::notes).unwrap_or_default();
+        notes.iter().map(|note| format!("the video: {note}")).collect()
     }
 
     /// The file, where it has sound.
     pub fn sound(&self) -> Option<&Path> {
-        match self {
-            Input::Video { info, .. } if info.has_audio => Some(&info.path),
-            _ => None,
-        }
+        self.video().filter(|info| info.has_audio).map(|info| info.path.as_path())
     }
 }
 

@@ -10,8 +10,8 @@ use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
 use viseme::media::frames::{BackgroundSink, FolderSink};
 use viseme::media::probe::Look;
-use viseme::media::writer::{VideoSpec, VideoWriter};
-use viseme::media::{Audio, Ffmpeg, Fps, FrameSink};
+use viseme::media::writer::{Sound, Tracks, Trial, VideoSpec, VideoWriter};
+use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, disk};
 use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::{Parity, Plan};
@@ -24,7 +24,10 @@ pub struct JobOptions {
     /// The speech: a wav file, or any file with sound that ffmpeg reads
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
-    /// The result: .mp4, .mov, .mkv, .webm, or a folder for PNG pictures
+    /// Seconds by which the speech is heard later; below 0, its beginning is cut off
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, allow_hyphen_values = true, value_parser = seconds)]
+    pub audio_offset: f64,
+    /// The result: .mp4, .mov, .mkv, .webm, .avi, .ts, or a folder for PNG pictures
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
 
@@ -74,10 +77,10 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Device")]
     profile: bool,
 
-    /// Quality of the output video, lower is better
+    /// Quality of the output video on its encoder's own scale, lower is better [default: hard to tell from the source]
     #[arg(long, help_heading = "Output")]
     crf: Option<u8>,
-    /// ffmpeg's name of the video encoder
+    /// ffmpeg's name of the video encoder [default: what files that end as OUT are usually encoded with]
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     codec: Option<String>,
     /// The ffmpeg program [default: the one in PATH]
@@ -121,10 +124,31 @@ impl From<Fast> for Approximation {
     }
 }
 
+/// A job that takes longer than this is worth a trial.
+const LONG_S: f64 = 600.0;
+
 /// What a job's result is, for the last line.
 pub struct Made {
     pub frames: u64,
     pub is_demo: bool,
+}
+
+/// What the frames of a job become.
+pub struct Target {
+    pub size: [u32; 2],
+    pub fps: Fps,
+    pub frames: u64,
+    pub look: Look,
+    pub sound: Sound,
+    /// The video that they are made from, whose other streams are kept, and how many bits a second it takes.
+    pub source: Option<PathBuf>,
+    pub source_rate: Option<u64>,
+}
+
+impl Target {
+    fn tracks(&self) -> Tracks<'_> {
+        Tracks { sound: Some(&self.sound), source: self.source.as_deref() }
+    }
 }
 
 impl JobOptions {
@@ -155,7 +179,7 @@ impl JobOptions {
     }
 
     pub fn source(&self) -> Audio {
-        Audio::file(&self.audio, self.ffmpeg.as_deref())
+        Audio::file(&self.audio, self.ffmpeg.as_deref()).offset(self.audio_offset)
     }
 
     pub fn output(&self) -> Output {
@@ -199,6 +223,7 @@ impl JobOptions {
             ("--steps", sampling.steps.to_string()),
             ("--guidance", self.guidance.clone()),
             ("--seed", self.seed.to_string()),
+            ("--audio-offset", self.audio_offset.to_string()),
             ("--sample-latents", self.sample_latents.to_string()),
             ("--upstream-parity", self.upstream_parity.to_string()),
             ("--precision", format!("{:?}, {:?}", storage.activations, storage.coding)),
@@ -220,12 +245,10 @@ impl JobOptions {
 
     /// What would stop the result from being written, found before hours of work; `inputs` must not be overwritten.
     pub fn check_output(&self, inputs: &[&Path]) -> Result<()> {
-        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(source) = std::fs::read_dir(folder) {
+        if let Err(source) = std::fs::read_dir(self.out_folder()) {
             return Err(Error::Write { path: self.out.clone(), source });
         }
-        let is_out =
-            |input: &&Path| self.out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
+        let is_out = |input: &&Path| is_same_file(&self.out, input);
         if [&[self.audio.as_path()], inputs].concat().iter().any(is_out) {
             let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
             return Err(problem.remedy("the result would take its place").usage());
@@ -236,6 +259,31 @@ impl JobOptions {
             VideoWriter::check(&self.out)?;
             Ffmpeg::find(self.ffmpeg.as_deref()).map(drop)
         }
+    }
+
+    fn out_folder(&self) -> &Path {
+        self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Tries the output on a few frames: how it is written, in a few words, and what of the source is changed or left out, a
+    /// sentence each. Errors: all that would stop the result from being written later, too little room on the disk too.
+    pub fn try_output(&self, target: &Target) -> Result<(String, Vec<String>)> {
+        if self.out.extension().is_none() {
+            // PNG makes about half of a picture.
+            let [width, height] = target.size.map(u64::from);
+            disk::check(self.out_folder(), target.frames * width * height * 3 / 2)?;
+            return Ok(("PNG".to_string(), Vec::new()));
+        }
+        let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
+        let trial = Trial::new(&ffmpeg, &self.out, &self.spec(target), target.tracks())?;
+        disk::check(self.out_folder(), trial.bytes(target.frames))?;
+        Ok((trial.summary, trial.notes))
+    }
+
+    fn spec(&self, target: &Target) -> VideoSpec {
+        let mut spec = VideoSpec::new(target.size, target.fps, target.look.clone());
+        (spec.codec, spec.crf, spec.source_rate) = (self.codec.clone(), self.crf, target.source_rate);
+        spec
     }
 
     /// From now on Ctrl-C ends a run once the device is done with what it has, and a second one ends the process at once: what is
@@ -258,7 +306,7 @@ impl JobOptions {
         &self,
         gpu: &Gpu,
         identity: Identity,
-        look: Look,
+        target: &Target,
         bar: &'a ProgressBar,
         start: impl FnOnce(WorkFolder, Box<dyn FnMut(Progress) + 'a>) -> Result<Frames<'a>>,
     ) -> Result<u64> {
@@ -270,7 +318,7 @@ impl JobOptions {
         let kept = work.dir().to_path_buf();
         let made = (|| {
             let mut frames = start(work, Box::new(|progress| bar.show(progress)))?;
-            let mut sink = Box::new(BackgroundSink::new(self.sink(look, frames.size(), frames.fps())?));
+            let mut sink = Box::new(BackgroundSink::new(self.sink(target)?));
             for frame in frames.by_ref() {
                 sink.write(&frame?)?;
                 bar.check()?;
@@ -299,8 +347,12 @@ impl JobOptions {
         let peaks = Peaks::of(gpu);
         match self.output() {
             Output::Json => {
-                let mut line = serde_json::json!({"event": "done", "out": self.out, "frames": made.frames,
+                let mut line = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
                     "demo_weights": made.is_demo});
+                if self.out.to_str().is_none() {
+                    // JSON has no such names.
+                    line["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
+                }
                 peaks.add_to(&mut line);
                 say(line)
             }
@@ -309,8 +361,8 @@ impl JobOptions {
         }
     }
 
-    /// The plan, the memory and the time that a job takes, as far as they are known before it runs. `lines` and the JSON object
-    /// `fields` say what the command's own inputs are.
+    /// What a job will do, with which memory and in about which time, as far as that is known before it runs: to standard output in
+    /// a dry run, else where progress goes. `lines` and the JSON object `fields` say what the command's own inputs are.
     pub fn describe(
         &self,
         gpu: &Gpu,
@@ -319,12 +371,16 @@ impl JobOptions {
         demand: &Demand,
         (lines, mut fields): (&[(&str, String)], serde_json::Value),
     ) -> Result<()> {
+        if self.output() == Output::Quiet && !self.dry_run {
+            return Ok(());
+        }
         let estimate = weights.estimate(gpu, demand)?;
         let rate = viseme::ops::rate(gpu)?.flops;
         let seconds = estimate.flops / rate;
+        let is_software = gpu.capabilities().kind == "software";
         let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
         if self.output() == Output::Json {
-            let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name,
+            let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name, "software_device": is_software,
                 "chunks": chunks, "keyframe_batches": batches, "windows": windows,
                 "inside_frames": plan.output_frames(), "unet_evaluations": demand.clip_evaluations,
                 "weight_bytes": estimate.weight_bytes, "winograd_bytes": estimate.winograd_bytes, "work_bytes": estimate.work_bytes,
@@ -335,43 +391,65 @@ impl JobOptions {
             return say(fields);
         }
         let gib = |bytes: f64| bytes / f64::from(1u32 << 30);
-        say(format_args!("{:<9} {}", "device", gpu.capabilities().name))?;
-        for (name, value) in lines {
-            say(format_args!("{name:<9} {value}"))?;
-        }
-        say(format_args!(
-            "{:<9} {chunks} chunks, {batches} keyframe batches, {windows} windows, {} evaluations of a clip",
-            "plan", demand.clip_evaluations
-        ))?;
-        say(format_args!(
-            "{:<9} {:.2} GiB of weights ({:.2} GiB of them for Winograd's convolutions), about {:.2} GiB at work",
+        let device = match is_software {
+            true => format!("{}: this is the CPU, no GPU was found", gpu.capabilities().name),
+            false => gpu.capabilities().name.clone(),
+        };
+        let mut all = vec![("device", device)];
+        all.extend(lines.iter().cloned());
+        all.push((
+            "plan",
+            format!(
+                "{chunks} chunks, {batches} keyframe batches, {windows} windows, {} evaluations of a clip",
+                demand.clip_evaluations
+            ),
+        ));
+        all.push((
             "memory",
-            gib(estimate.weight_bytes),
-            gib(estimate.winograd_bytes),
-            gib(estimate.work_bytes)
-        ))?;
-        say(format_args!(
-            "{:<9} {:.2} TFLOP, about {} at the {:.0} GFLOP/s measured here",
+            format!(
+                "{:.2} GiB of weights ({:.2} GiB of them for Winograd's convolutions), about {:.2} GiB at work",
+                gib(estimate.weight_bytes),
+                gib(estimate.winograd_bytes),
+                gib(estimate.work_bytes)
+            ),
+        ));
+        all.push((
             "work",
-            estimate.flops / 1e12,
-            duration(seconds),
-            rate / 1e9
-        ))
+            format!(
+                "{:.2} TFLOP, about {} at the {:.0} GFLOP/s measured here",
+                estimate.flops / 1e12,
+                duration(seconds),
+                rate / 1e9
+            ),
+        ));
+        if self.dry_run && seconds > LONG_S {
+            let (audio, out) = (self.audio.display(), self.out.with_file_name("trial"));
+            let out = self.out.extension().map_or(out.clone(), |end| out.with_extension(end));
+            all.push((
+                "trial",
+                format!(
+                    "three seconds first: ffmpeg -i {audio} -t 3 trial.wav, then the same command with --audio trial.wav --out {}",
+                    out.display()
+                ),
+            ));
+        }
+        for (name, value) in all {
+            let line = format!("{name:<9} {value}");
+            if self.dry_run {
+                say(line)?;
+            } else {
+                note(line);
+            }
+        }
+        Ok(())
     }
 
-    fn sink(&self, look: Look, size: [u32; 2], fps: Fps) -> Result<Box<dyn FrameSink>> {
+    fn sink(&self, target: &Target) -> Result<Box<dyn FrameSink>> {
         if self.out.extension().is_none() {
             return Ok(Box::new(FolderSink::create(&self.out)?));
         }
         let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
-        let mut spec = VideoSpec::new(size, fps, look);
-        if let Some(codec) = &self.codec {
-            spec.codec = codec.clone();
-        }
-        if self.crf.is_some() {
-            spec.crf = self.crf;
-        }
-        Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, spec, Some(&self.audio))?))
+        Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, &self.spec(target), target.tracks())?))
     }
 }
 
@@ -403,6 +481,17 @@ pub fn numbers<const N: usize>(option: &str, text: &str, expected: &str) -> Resu
         text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect();
     let values = values.and_then(|values| <[f64; N]>::try_from(values).ok());
     values.ok_or_else(|| Problem::new(option, expected, format!("'{text}'")).usage())
+}
+
+/// Seconds, of either sign.
+fn seconds(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.abs() < 1e6);
+    value.ok_or_else(|| "expected a number of seconds, such as 0.25 or -1.5".to_string())
+}
+
+/// Whether two paths lead to one file, which is there.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// A square of a picture.

@@ -1,15 +1,18 @@
 use super::input::Input;
-use super::job::{JobOptions, Made, square};
+use super::job::{JobOptions, Made, Target, is_same_file, square};
 use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::gpu::Gpu;
-use viseme::media::Fps;
-use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste};
+use viseme::media::probe::VideoInfo;
+use viseme::media::writer::{Sound, SoundPart};
+use viseme::media::{Audio, Fps, FrameTimes};
+use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
-use viseme::pipelines::segments::{Extend, Length};
+use viseme::pipelines::segments::Length;
+use viseme::pipelines::timeline::{Extend, Timeline};
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
 
@@ -34,7 +37,7 @@ pub struct Options {
     /// Landmark where the mask begins
     #[arg(long, default_value_t = NOSE_INDEX, value_name = "N")]
     nose_index: usize,
-    /// The square to work on, in the video's pixels [default: around the landmarks]
+    /// The square to work on, in the video's pixels, SIDE in rows [default: around the landmarks]
     #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true)]
     face: Option<String>,
     /// Pictures of the video's size, white where something in front of the face must stay
@@ -46,6 +49,12 @@ pub struct Options {
     /// How a video that is too short goes on
     #[arg(long, value_enum, default_value = "bounce")]
     extend: ExtendArg,
+    /// Work from here on only; the rest of the video stays as it is, with its own sound
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    from: Option<f64>,
+    /// Work up to here only [with --from alone: as long as the speech lasts]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["length", "extend"], allow_hyphen_values = true)]
+    to: Option<f64>,
     /// mask: source pixels outside the feathered mask stay as they are; none: the whole decoded crop
     #[arg(long, value_enum, default_value = "mask")]
     paste: PasteArg,
@@ -98,42 +107,81 @@ enum PasteArg {
 
 pub fn run(options: &Options) -> Result<()> {
     let common = &options.job;
-    let job = options.job()?;
+    let mut job = options.job()?;
     common.check_output(&[&options.video])?;
     let open = |path| Input::open(path, options.folder_fps()?, common.ffmpeg.as_deref());
-    let input = open(&options.video)?;
+    let mut input = open(&options.video)?;
+    if common.upstream_parity {
+        input = input.in_eight_bits();
+    }
     let landmarks = Landmarks::read(&options.landmarks)?;
     let landmarks = landmarks.for_pictures(&options.landmarks.display().to_string(), input.source()?.size())?;
+    if let Some(face) = job.face.as_mut().filter(|_| !common.upstream_parity) {
+        // A square as it is shown.
+        face.width /= input.source()?.pixel_aspect();
+    }
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
     let gpu = common.device.open(common.output() != Output::Text)?;
     let video = || input.source();
 
     let cancel = common.cancel();
     let bar = ProgressBar::new(common.output());
-    let lipsync = LipSync::new(&gpu, &weights, video, common.source(), landmarks).options(job.clone());
+    let lipsync = LipSync::new(&gpu, &weights, video, options.speech(&input), landmarks).options(job.clone());
     let mut lipsync = lipsync.cancel_with(&cancel);
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
     }
+    let survey = lipsync.survey()?;
+    let crop = survey.crop_side / weights.crop_side(Role::Interpolation)? as f64;
+    let [width, height] = survey.size;
+    let target = options.target(&input, &survey, weights.crop_side(Role::Interpolation)? as u32)?;
+    let (format, notes) = common.try_output(&target)?;
+    let mut lines = vec![
+        ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
+        ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
+        ("crop", enlarged(survey.crop_side, crop)),
+        ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
+        ("file", format.clone()),
+    ];
+    let notes: Vec<String> = input.notes().into_iter().chain(notes).collect();
+    lines.extend(notes.iter().map(|note| ("note", note.clone())));
+    let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
+        "crop_side": survey.crop_side, "crop_enlarged": crop, "output_format": format, "notes": notes});
+    common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields))?;
     if common.dry_run {
-        let survey = lipsync.survey()?;
-        let [width, height] = survey.size;
-        let lines = [
-            ("video", format!("{width}x{height}, {} frames at {} a second", survey.video_frames, survey.fps)),
-            ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-            (
-                "output",
-                format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames()),
-            ),
-        ];
-        let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames});
-        return common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields));
+        return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common.run(&gpu, identity, input.look(), &bar, |work, observer| {
-        lipsync.resume(work).on_progress(observer).frames()
-    })?;
+    let frames = common
+        .run(&gpu, identity, &target, &bar, |work, observer| lipsync.resume(work).on_progress(observer).frames())?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+}
+
+/// How many frames a video has, and when.
+fn described(timeline: &Timeline) -> String {
+    let (times, fps) = (timeline.times(), timeline.fps());
+    let rate = match times {
+        FrameTimes::Constant { fps: own, .. } if *own == fps => format!("{fps} a second"),
+        FrameTimes::Constant { fps: own, .. } => format!("{own} a second, shown at {fps}"),
+        FrameTimes::Stamps { .. } => format!("times of their own, shown at {fps} a second"),
+    };
+    format!("{} frames at {rate}, {:.2} s", times.count(), times.duration_s())
+}
+
+/// Bits a second of a file.
+fn bit_rate(info: &VideoInfo) -> Option<u64> {
+    let bytes = std::fs::metadata(&info.path).ok()?.len();
+    Some((8.0 * bytes as f64 / info.times.duration_s()) as u64).filter(|&bits| bits > 0)
+}
+
+/// How large the square around the face is, and by which factor what the network makes is enlarged to fill it.
+fn enlarged(side: f64, factor: f64) -> String {
+    let verdict = match factor {
+        f if f > 2.0 => format!(", enlarged {f:.1} times: the mouth will be softer than what is around it"),
+        f if f > 1.0 => format!(", enlarged {f:.1} times"),
+        _ => String::new(),
+    };
+    format!("{side:.0} pixels a side{verdict}")
 }
 
 impl Options {
@@ -156,6 +204,7 @@ impl Options {
                 ExtendArg::Loop => Extend::Loop,
                 ExtendArg::Hold => Extend::Hold,
             },
+            part_s: self.part_s(),
             paste: match self.paste {
                 PasteArg::Mask => Paste::Mask,
                 PasteArg::None => Paste::None,
@@ -168,6 +217,28 @@ impl Options {
         };
         job.check()?;
         Ok(job)
+    }
+
+    /// What the frames become; with nothing pasted back they are as large as the crop, `side`.
+    fn target(&self, input: &Input, survey: &Survey, side: u32) -> Result<Target> {
+        let fps = survey.timeline.fps();
+        let seconds = |frame: u64| frame as f64 / fps.as_f64();
+        let around = input.video().filter(|info| info.has_audio);
+        let part = survey.timeline.part().map(|part| SoundPart {
+            from_s: seconds(part.first),
+            to_s: seconds(part.end),
+            around: around.map(|info| (info.path.clone(), -info.late_s())),
+        });
+        let start_s = self.speech(input).offset_s() + part.as_ref().map_or(0.0, |part| part.from_s);
+        Ok(Target {
+            size: if matches!(self.paste, PasteArg::None) { [side; 2] } else { survey.size },
+            fps,
+            frames: survey.output_frames,
+            look: input.look()?,
+            sound: Sound { path: self.job.audio.clone(), start_s, part },
+            source: input.video().map(|info| info.path.clone()),
+            source_rate: input.video().and_then(bit_rate),
+        })
     }
 
     fn named(&self) -> [(Role, &Option<PathBuf>); 5] {
@@ -195,10 +266,22 @@ impl Options {
             ("--length", format!("{:?}", self.length)),
             ("--extend", format!("{:?}", self.extend)),
             ("--fps", self.fps.to_string()),
+            ("--from, --to", format!("{:?}", self.part_s())),
         ] {
             identity.insert(option.into(), value);
         }
         Ok(identity)
+    }
+
+    /// The speech; of the video's own file its sound is laid out as it lies beside the picture.
+    fn speech(&self, input: &Input) -> Audio {
+        let is_same = |info: &&VideoInfo| is_same_file(&info.path, &self.job.audio);
+        let late_s = input.video().filter(is_same).map_or(0.0, VideoInfo::late_s);
+        self.job.source().offset(-late_s)
+    }
+
+    fn part_s(&self) -> Option<(f64, Option<f64>)> {
+        (self.from.is_some() || self.to.is_some()).then(|| (self.from.unwrap_or(0.0), self.to))
     }
 
     fn folder_fps(&self) -> Result<Fps> {

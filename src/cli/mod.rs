@@ -14,7 +14,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -206,6 +206,7 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .without_time()
         .with_target(false)
         .with_max_level(tracing::Level::WARN)

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::media::{Fps, FrameTimes};
 use crate::{Error, Problem, Result};
 
 pub const POINTS: usize = 68;
@@ -184,14 +185,29 @@ impl Landmarks {
         &self.faces[frame.min(self.faces.len() - 1)]
     }
 
-    /// An error unless there is one face for each of `frames` frames, or one for all. Two frames more or less are no error,
-    /// since decoders do not agree about the end of a video; the last face stands there.
-    pub fn check_count(&self, subject: &str, frames: u64) -> Result<()> {
-        if self.len() == 1 || (self.len() as u64).abs_diff(frames) <= 2 {
-            return Ok(());
+    /// One face for each frame of a video whose frames lie at `times` and are shown at `fps`. There may be one set for all, one
+    /// for each frame, or one for each moment of a constant rate (`fps` or 25), as tools give that read a video of variable times
+    /// at a rate of their own. Two sets more or less are no error, since decoders do not agree about the end of a video; the last
+    /// face stands there.
+    pub fn per_frame(&self, subject: &str, times: &FrameTimes, fps: Fps) -> Result<Self> {
+        let (count, sets) = (times.count(), self.len() as u64);
+        if sets == 1 || sets.abs_diff(count) <= 2 {
+            return Ok(self.clone());
         }
-        let expected = format!("{frames} frames, as many as the video has, or one for all of them");
-        Err(Problem::new(subject, expected, self.len().to_string()).input())
+        let shown = |rate: f64| (times.duration_s() * rate).round() as u64;
+        let rates = [fps.as_f64(), Fps::INSIDE.as_f64()];
+        if let Some(rate) = rates.into_iter().find(|&rate| sets.abs_diff(shown(rate)) <= 2) {
+            let at = |frame: u64| *self.face(((times.start_s(frame) + 1e-3) * rate) as usize);
+            return Ok(Self { faces: (0..count).map(at).collect(), size: self.size });
+        }
+        let expected = format!(
+            "{count} sets of points, one for each frame of the video (or {} for {:.2} a second, {} for 25, or one for all)",
+            shown(rates[0]),
+            rates[0],
+            shown(rates[1])
+        );
+        let remedy = "find the landmarks in this very file, frame by frame";
+        Err(Problem::new(subject, expected, format!("{sets} sets")).remedy(remedy).input())
     }
 
     /// The same landmarks for pictures of `size` `[width, height]`. They come scaled if they name another size of their own,

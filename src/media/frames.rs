@@ -8,15 +8,41 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use super::file::beside;
+use super::pixels::{Chroma, PixelFormat};
+use super::probe::Look;
 use super::times::FrameTimes;
+use crate::ops::Depth;
 use crate::{Error, Problem, Result};
 
-/// One picture: `rgb` holds `height` rows of `width` pixels of 3 bytes, top left first.
+/// One picture: `rgb` holds `height` rows of `width` pixels of 3 values, top left first, a value being a byte or, of 16 bits, two,
+/// the lower one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub width: u32,
     pub height: u32,
+    pub depth: Depth,
     pub rgb: Vec<u8>,
+}
+
+impl Frame {
+    /// Of 8 bits a colour.
+    pub fn rgb8(width: u32, height: u32, rgb: Vec<u8>) -> Self {
+        Self { width, height, depth: Depth::Eight, rgb }
+    }
+
+    /// The same picture with values of `depth`, rounded where that is less.
+    pub fn at_depth(self, depth: Depth) -> Self {
+        let rgb = match (self.depth, depth) {
+            (Depth::Eight, Depth::Sixteen) => self.rgb.iter().flat_map(|&value| [value; 2]).collect(),
+            (Depth::Sixteen, Depth::Eight) => {
+                let (values, _) = self.rgb.as_chunks();
+                values.iter().map(|&value| ((u32::from(u16::from_le_bytes(value)) + 128) / 257) as u8).collect()
+            }
+            _ => self.rgb,
+        };
+        Self { depth, rgb, ..self }
+    }
 }
 
 /// Frames per second as a fraction: 30000/1001 has no exact decimal.
@@ -29,6 +55,28 @@ pub struct Fps {
 impl Fps {
     /// What the networks work at.
     pub const INSIDE: Self = Self { num: 25, den: 1 };
+
+    /// Rates that cameras and editors use, in rising order; where a short clip fits both of a pair, the whole number.
+    pub(super) const USUAL: [Self; 10] = {
+        const fn ntsc(num: u32) -> Fps {
+            Fps { num, den: 1001 }
+        }
+        const fn whole(num: u32) -> Fps {
+            Fps { num, den: 1 }
+        }
+        [
+            whole(15),
+            whole(24),
+            ntsc(24_000),
+            whole(25),
+            whole(30),
+            ntsc(30_000),
+            whole(50),
+            whole(60),
+            ntsc(60_000),
+            whole(120),
+        ]
+    };
 
     /// Errors: zero or less than one frame in 1000 s, or more than 1000 a second.
     pub fn new(num: u32, den: u32) -> Result<Self> {
@@ -72,6 +120,14 @@ pub trait FrameSource: Send {
     fn size(&self) -> [u32; 2];
     /// The rate of what is made from it.
     fn fps(&self) -> Fps;
+    /// Of every frame's values.
+    fn depth(&self) -> Depth {
+        Depth::Eight
+    }
+    /// Width of a pixel over its height, as it is shown.
+    fn pixel_aspect(&self) -> f64 {
+        1.0
+    }
     /// When its frames are on screen, where that is known without reading them all; else they follow [`FrameSource::fps`].
     fn times(&self) -> Option<FrameTimes> {
         None
@@ -152,6 +208,8 @@ pub struct FrameReader {
     next: u64,
     /// The last frames read, the newest of them frame `next - 1`.
     recent: VecDeque<Frame>,
+    /// The last frame there is, once it turned out that there are fewer than were promised.
+    last: Option<u64>,
 }
 
 impl FrameReader {
@@ -159,8 +217,8 @@ impl FrameReader {
 
     pub fn new(source: Box<dyn FrameSource>) -> Self {
         let [width, height] = source.size();
-        let frame_bytes = (width as usize * height as usize * 3).max(1);
-        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new() }
+        let frame_bytes = (width as usize * height as usize * 3 * source.depth().bytes()).max(1);
+        Self { source, block: (Self::BYTES / frame_bytes).clamp(2, 32), next: 0, recent: VecDeque::new(), last: None }
     }
 
     pub fn size(&self) -> [u32; 2] {
@@ -169,6 +227,14 @@ impl FrameReader {
 
     pub fn fps(&self) -> Fps {
         self.source.fps()
+    }
+
+    pub fn depth(&self) -> Depth {
+        self.source.depth()
+    }
+
+    pub fn pixel_aspect(&self) -> f64 {
+        self.source.pixel_aspect()
     }
 
     /// Frame `index`, or None past the end.
@@ -192,6 +258,26 @@ impl FrameReader {
         Ok(self.recent.get(self.recent.len() - back))
     }
 
+    /// Frame `index`, or the last one where a file holds fewer than its time stamps promise, which is said once. Errors: it holds
+    /// none.
+    pub fn frame_or_last(&mut self, index: u64) -> Result<&Frame> {
+        let mut index = self.last.map_or(index, |last| index.min(last));
+        if self.frame(index)?.is_none() {
+            while self.recent.is_empty() && self.next > 0 {
+                self.seek(self.next.saturating_sub(self.block as u64))?;
+                while self.frame(self.next)?.is_some() {}
+            }
+            if self.recent.is_empty() {
+                return Err(Problem::new("video", "a frame or more", "none").input());
+            }
+            index = self.next - 1;
+            tracing::warn!("the video's frames end at number {index} where its time stamps go on; that frame stays");
+            self.last = Some(index);
+        }
+        let back = (self.next - index) as usize;
+        Ok(&self.recent[self.recent.len() - back])
+    }
+
     fn seek(&mut self, index: u64) -> Result<()> {
         self.source.seek(index)?;
         self.recent.clear();
@@ -200,10 +286,11 @@ impl FrameReader {
     }
 }
 
-/// The PNG and JPEG files of a folder, `frame2.png` before `frame10.png`.
+/// The PNG and JPEG files of a folder, `frame2.png` before `frame10.png`, all with the first one's depth.
 pub struct FolderSource {
     files: Vec<PathBuf>,
     size: [u32; 2],
+    depth: Depth,
     fps: Fps,
     next: usize,
 }
@@ -223,12 +310,19 @@ impl FolderSource {
         let Some(first) = files.first() else {
             return Err(Problem::new(dir.display().to_string(), "a PNG or JPEG file or more", "none").input());
         };
-        let size = read_picture(first)?;
-        Ok(Self { size: [size.width, size.height], files, fps, next: 0 })
+        let first = read_picture(first)?;
+        Ok(Self { size: [first.width, first.height], depth: first.depth, files, fps, next: 0 })
     }
 
     pub fn count(&self) -> u64 {
         self.files.len() as u64
+    }
+
+    /// What a video made of them looks like: new, with their depth.
+    pub fn look(&self) -> Look {
+        let bits = 8 * self.depth.bytes() as u32;
+        let pixels = PixelFormat { bits, chroma: Chroma::Rgb, has_alpha: false };
+        Look { pixels, ..Look::standard() }
     }
 }
 
@@ -241,9 +335,17 @@ impl FrameSource for FolderSource {
         self.fps
     }
 
+    fn times(&self) -> Option<FrameTimes> {
+        Some(FrameTimes::Constant { fps: self.fps, count: self.count() })
+    }
+
+    fn depth(&self) -> Depth {
+        self.depth
+    }
+
     fn next_frame(&mut self) -> Result<Option<Frame>> {
         let Some(file) = self.files.get(self.next) else { return Ok(None) };
-        let frame = read_picture(file)?;
+        let frame = read_picture(file)?.at_depth(self.depth);
         check_size(&file.display().to_string(), self.size, &frame)?;
         self.next += 1;
         Ok(Some(frame))
@@ -255,18 +357,21 @@ impl FrameSource for FolderSource {
     }
 }
 
-/// Reads a PNG or JPEG file.
+/// Reads a PNG or JPEG file; one of 16 bits keeps them.
 pub fn read_picture(path: &Path) -> Result<Frame> {
     let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let picture = image::load_from_memory(&bytes)
-        .map_err(|e| Problem::new(path.display().to_string(), "a PNG or JPEG picture", e.to_string()).input())?
-        .into_rgb8();
-    let (width, height) = picture.dimensions();
-    Ok(Frame { width, height, rgb: picture.into_raw() })
+        .map_err(|e| Problem::new(path.display().to_string(), "a PNG or JPEG picture", e.to_string()).input())?;
+    let (width, height) = (picture.width(), picture.height());
+    if picture.color().bytes_per_pixel() / picture.color().channel_count() == 1 {
+        return Ok(Frame::rgb8(width, height, picture.into_rgb8().into_raw()));
+    }
+    let rgb = picture.into_rgb16().into_raw().into_iter().flat_map(u16::to_le_bytes).collect();
+    Ok(Frame { width, height, depth: Depth::Sixteen, rgb })
 }
 
 pub(super) fn check_size(subject: &str, [width, height]: [u32; 2], frame: &Frame) -> Result<()> {
-    let bytes = frame.width as usize * frame.height as usize * 3;
+    let bytes = frame.width as usize * frame.height as usize * 3 * frame.depth.bytes();
     if [frame.width, frame.height] == [width, height] && frame.rgb.len() == bytes {
         return Ok(());
     }
@@ -324,12 +429,10 @@ pub struct FolderSink {
 
 impl FolderSink {
     /// Frames go to a hidden folder beside `dir`, which is removed unless [`FrameSink::finish`] is reached. Errors: there is
-    /// something at `dir` already, or it cannot be written.
+    /// something at `dir` already, or in that folder something else than frames, or it cannot be written.
     pub fn create(dir: &Path) -> Result<Self> {
         let partial = beside(dir, ".partial")?;
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(|source| Error::Write { path: partial.clone(), source })?;
-        }
+        remove_unfinished(&partial)?;
         let mut sink = Self::resume(dir, &partial, 0)?;
         sink.keep = false;
         Ok(sink)
@@ -365,19 +468,51 @@ impl FolderSink {
     }
 }
 
+/// Removes what a [`FolderSink`] that was cut off left at `partial`. Errors: there is anything else there, which is nobody's to
+/// remove.
+fn remove_unfinished(partial: &Path) -> Result<()> {
+    let write = |source| Error::Write { path: partial.to_path_buf(), source };
+    let foreign = |what: String| {
+        let said = format!("{what} is no frame of an unfinished run: move it away");
+        write(std::io::Error::new(std::io::ErrorKind::AlreadyExists, said))
+    };
+    match fs::symlink_metadata(partial) {
+        Err(_) => return Ok(()),
+        Ok(metadata) if !metadata.is_dir() => return Err(foreign("what is there".to_string())),
+        Ok(_) => {}
+    }
+    let entries: Vec<_> = fs::read_dir(partial).and_then(Iterator::collect).map_err(write)?;
+    let is_frame = |name: &str| name.strip_suffix(".png").is_some_and(|n| n.len() >= 6 && n.parse::<u64>().is_ok());
+    for entry in &entries {
+        let name = entry.file_name();
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || !is_frame(&name.to_string_lossy()) {
+            return Err(foreign(name.to_string_lossy().into_owned()));
+        }
+    }
+    for entry in entries {
+        fs::remove_file(entry.path()).map_err(write)?;
+    }
+    fs::remove_dir(partial).map_err(write)
+}
+
 impl FrameSink for FolderSink {
     fn write(&mut self, frame: &Frame) -> Result<()> {
         let path = self.file(self.next);
         check_size(&path.display().to_string(), *self.size.get_or_insert([frame.width, frame.height]), frame)?;
-        let format = image::ImageFormat::Png;
-        let written = image::save_buffer_with_format(
-            &path,
-            &frame.rgb,
-            frame.width,
-            frame.height,
-            image::ColorType::Rgb8,
-            format,
-        );
+        let (format, [width, height]) = (image::ImageFormat::Png, [frame.width, frame.height]);
+        let written = match frame.depth {
+            Depth::Eight => {
+                image::save_buffer_with_format(&path, &frame.rgb, width, height, image::ColorType::Rgb8, format)
+            }
+            Depth::Sixteen => {
+                // The encoder takes values in the machine's order.
+                let (values, _) = frame.rgb.as_chunks();
+                let values: Vec<u16> = values.iter().map(|&value| u16::from_le_bytes(value)).collect();
+                let bytes = bytemuck::cast_slice(&values);
+                image::save_buffer_with_format(&path, bytes, width, height, image::ColorType::Rgb16, format)
+            }
+        };
         written.map_err(|e| {
             let source = match e {
                 image::ImageError::IoError(source) => source,
@@ -412,19 +547,4 @@ impl Drop for FolderSink {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
-}
-
-/// `dir/.NAME.END` for `dir/NAME.END`: hidden, on the same disk, and of the same kind; `tag` goes in front of the end.
-pub(super) fn beside(path: &Path, tag: &str) -> Result<PathBuf> {
-    let (Some(stem), extension) = (path.file_stem(), path.extension()) else {
-        return Err(Problem::new("--out", "a file or folder name", path.display().to_string()).usage());
-    };
-    let mut name = std::ffi::OsString::from(".");
-    name.push(stem);
-    name.push(tag);
-    if let Some(extension) = extension {
-        name.push(".");
-        name.push(extension);
-    }
-    Ok(path.with_file_name(name))
 }

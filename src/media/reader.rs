@@ -4,14 +4,17 @@ use std::io::{BufReader, Read};
 use std::process::{ChildStdout, Command, Stdio};
 
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::filters::picture_filters;
 use super::frames::{Fps, Frame, FrameSource};
-use super::probe::{SeekTimes, VideoInfo};
+use super::probe::VideoInfo;
+use super::times::FrameTimes;
+use crate::ops::Depth;
 use crate::{Error, Problem, Result};
 
 /// Without these swscale drops chroma samples and rounds down: a picture would lose quality on the way through RGB.
 pub(super) const SCALE_FLAGS: &str = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp";
 
-/// The frames of a video at a constant rate, upright, decoded as they are asked for.
+/// The frames of a video, each of them once, upright, decoded as they are asked for.
 pub struct VideoReader {
     ffmpeg: Ffmpeg,
     info: VideoInfo,
@@ -35,14 +38,7 @@ impl VideoReader {
     }
 
     fn start(&self) -> Result<Running> {
-        let [width, height] = self.info.size;
-        let look = &self.info.look;
-        let to_rgb = format!(
-            "scale={width}:{height}:in_color_matrix={}:in_range={}:out_range=pc:flags={SCALE_FLAGS},format=rgb24",
-            look.matrix_of(self.info.size).scale_name(),
-            look.range_or_limited().name(),
-        );
-        let mut command = decode(&self.ffmpeg, &self.info, self.next, &to_rgb);
+        let mut command = decode(&self.ffmpeg, &self.info, self.next, &picture_filters(&self.info));
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdout().ok_or_else(|| self.undecodable("no pipe"))?;
         Ok(Running { process, pipe: BufReader::new(pipe) })
@@ -63,6 +59,18 @@ impl FrameSource for VideoReader {
         self.info.fps
     }
 
+    fn times(&self) -> Option<FrameTimes> {
+        Some(self.info.times.clone())
+    }
+
+    fn depth(&self) -> Depth {
+        self.info.look.pixels.depth()
+    }
+
+    fn pixel_aspect(&self) -> f64 {
+        self.info.look.pixel_aspect.map_or(1.0, |[x, y]| f64::from(x) / f64::from(y))
+    }
+
     fn next_frame(&mut self) -> Result<Option<Frame>> {
         if self.ended {
             return Ok(None);
@@ -72,18 +80,26 @@ impl FrameSource for VideoReader {
             None => self.start()?,
         };
         let [width, height] = self.info.size;
-        let bytes = width as usize * height as usize * 3;
+        let depth = self.depth();
+        let bytes = width as usize * height as usize * 3 * depth.bytes();
         let mut rgb = Vec::with_capacity(bytes);
         let read = (&mut running.pipe).take(bytes as u64).read_to_end(&mut rgb);
         read.map_err(|e| self.undecodable(&e.to_string()))?;
         if rgb.len() == bytes {
             self.running = Some(running);
             self.next += 1;
-            return Ok(Some(Frame { width, height, rgb }));
+            return Ok(Some(Frame { width, height, depth, rgb }));
         }
 
         self.ended = true;
         let (status, said) = running.process.wait()?;
+        if ffmpeg::changed_size(&said) {
+            let path = self.info.path.display();
+            tracing::warn!(
+                "{path}: its pictures change their size midway; all are made {width}x{height}, the first one's"
+            );
+        }
+        let said = ffmpeg::errors(&said);
         let is_cut = !rgb.is_empty();
         if !status.success() || is_cut {
             return Err(self.undecodable(&ffmpeg::ending(status, &said)));
@@ -109,40 +125,28 @@ impl FrameSource for VideoReader {
     }
 }
 
-/// How many frames a [`VideoReader`] of this video yields: it is decoded once, into pictures of 16 pixels.
-pub fn count_frames(ffmpeg: &Ffmpeg, info: &VideoInfo) -> Result<u64> {
-    const BYTES: u64 = 16;
-    let mut process = Process::spawn(&mut decode(ffmpeg, info, 0, "scale=4:4,format=gray"))?;
-    let mut total = 0;
-    if let Some(mut pipe) = process.stdout() {
-        let subject = || info.path.display().to_string();
-        total = std::io::copy(&mut pipe, &mut std::io::sink())
-            .map_err(|e| Problem::new(subject(), "a video that decodes", e.to_string()).input())?;
-    }
-    let (status, said) = process.wait()?;
-    if !status.success() || total < BYTES {
-        let found = if total < BYTES && said.is_empty() { "none".to_string() } else { ffmpeg::ending(status, &said) };
-        return Err(Problem::new(info.path.display().to_string(), "a video with a frame or more", found).input());
-    }
-    Ok(total / BYTES)
-}
-
-/// ffmpeg writing frames from number `first` on to its stdout, as `last_filters` leave them.
+/// ffmpeg writing frames from number `first` on to its stdout, each once, as `last_filters` leave them.
 fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
     let mut command = ffmpeg.command();
-    let mut start = "STARTPTS".to_string();
-    if let Some(SeekTimes { first_s, file_s }) = info.seek.filter(|_| first > 0) {
-        // From the picture to seek from before a frame's time on, with the file's own time stamps: which picture is on screen at
-        // a time is then the same as when reading from the start, with a variable rate too.
-        let seconds = (first as f64 - 1.0) / info.fps.as_f64() + first_s - file_s;
-        command.args(["-copyts", "-noaccurate_seek", "-ss", &format!("{:.6}", seconds.max(0.0))]);
-        start = format!("({first_s:.6}/TB)");
+    command.args(ffmpeg::WARNINGS);
+    let mut filters = String::new();
+    if first > 0 && info.seeks_exactly {
+        // Between the frame and the one before it, by the file's own time stamps, from the last key frame before on.
+        let start_s = info.first_s + (info.times.start_s(first - 1) + info.times.start_s(first)) / 2.0;
+        let seek_s = (start_s - info.file_s).max(0.0);
+        command.args(["-copyts", "-noaccurate_seek", "-ss", &format!("{seek_s:.6}")]);
+        filters = format!("trim=start={start_s:.6},");
+    } else if first > 0 {
+        filters = format!("trim=start_frame={first},");
     }
-    let trim = if first > 0 { format!("trim=start_pts={first},") } else { String::new() };
-    // Time stamps from zero on at the end, or ffmpeg would repeat the first frame to fill the time before it.
-    let filters = format!("setpts=PTS-{start},fps={},{trim}setpts=PTS-STARTPTS,{last_filters}", info.fps);
+    filters += last_filters;
+    if info.rotation == 0 {
+        // One graph of filters from the first frame to the last: a new one at a change of size would forget the frames in it and
+        // its clock. What turns a picture, which ffmpeg puts in front, takes frames of one size only.
+        command.args(["-reinit_filter", "0"]);
+    }
     command.arg("-i").arg(ffmpeg::file(&info.path));
-    command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters, "-f", "rawvideo", "pipe:1"]);
-    command.stdout(Stdio::piped());
+    command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters]).args(ffmpeg.passthrough());
+    command.args(["-f", "rawvideo", "pipe:1"]).stdout(Stdio::piped());
     command
 }

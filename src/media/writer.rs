@@ -5,92 +5,274 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 
+use super::container::Container;
+use super::encoder::Encoder;
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::file::beside;
+use super::filters::raw_format;
 use super::frames::{self, Fps, Frame, FrameSink};
-use super::probe::Look;
+use super::mux::Mux;
+use super::pixels::Choice;
+use super::probe::{Look, Range, probe};
 use super::reader::SCALE_FLAGS;
 use crate::{Error, Problem, Result};
 
 /// What a video is encoded as.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoSpec {
-    /// Width and height. Most encoders' usual yuv420p has no odd sizes: such a video becomes yuv444p, which keeps every
-    /// pixel but plays in fewer programs.
+    /// Width and height of the frames. Where an encoder has no odd sizes, the last column and row are written twice.
     pub size: [u32; 2],
     pub fps: Fps,
-    /// The source's, so that its tags are kept; [`Look::standard`] for a new video.
+    /// The source's, so that its tags, depth and chroma are kept; [`Look::standard`] for a new video.
     pub look: Look,
-    /// An encoder of ffmpeg's.
-    pub codec: String,
-    /// Constant rate factor: None leaves the quality to the encoder, as those without the option need.
+    /// An encoder of ffmpeg's; None: what such files are usually encoded with.
+    pub codec: Option<String>,
+    /// Quality on the encoder's own scale, lower is better; None: such that a difference to the frames is hard to see.
     pub crf: Option<u8>,
+    /// Bits a second of the source's picture, for encoders that know no constant quality.
+    pub source_rate: Option<u64>,
 }
 
 impl VideoSpec {
-    pub const CODEC: &str = "libx264";
-    pub const CRF: u8 = 18;
-
     pub fn new(size: [u32; 2], fps: Fps, look: Look) -> Self {
-        Self { size, fps, look, codec: Self::CODEC.to_string(), crf: Some(Self::CRF) }
+        Self { size, fps, look, codec: None, crf: None, source_rate: None }
     }
 
-    /// ffmpeg encoding raw frames from its stdin to an output that is still to be named.
-    fn encode(&self, ffmpeg: &Ffmpeg) -> Command {
-        let [width, height] = self.size;
-        let (size, fps) = (format!("{width}x{height}"), self.fps.to_string());
-        let mut command = ffmpeg.command();
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
-        command.args(self.encode_args()).stdin(Stdio::piped());
-        command
-    }
-
-    /// Encodes one frame into nothing: an encoder that is missing or refuses the size is better known before hours of work.
-    fn try_encoder(&self, ffmpeg: &Ffmpeg) -> Result<()> {
-        let mut process = Process::spawn(self.encode(ffmpeg).args(["-f", "null", "-"]))?;
-        let [width, height] = self.size;
-        if let Some(mut pipe) = process.stdin() {
-            // If this fails, ffmpeg has ended and its status says why.
-            let _ = pipe.write_all(&vec![0; width as usize * height as usize * 3]);
-        }
-        let (status, said) = process.wait()?;
-        if status.success() {
-            return Ok(());
-        }
-        let expected = format!("to encode {width}x{height} with {}", self.codec);
-        let problem = Problem::new("ffmpeg", expected, ffmpeg::ending(status, &said));
-        Err(Error::Ffmpeg(problem.remedy("`ffmpeg -encoders` lists what --codec can name")))
-    }
-
-    fn encode_args(&self) -> Vec<String> {
+    /// The filters between raw frames and the encoder.
+    fn filters(&self, coded: [u32; 2], choice: &Choice) -> String {
         let Self { size: [width, height], look, .. } = self;
         let name = |tag: &Option<String>| tag.clone().unwrap_or("unknown".to_string());
-        let (matrix, range) = (look.matrix.map(|m| m.name().to_string()), look.range.map(|r| r.name().to_string()));
-        let pixel_format = if width % 2 == 0 && height % 2 == 0 { "yuv420p" } else { "yuv444p" };
+        let is_rgb = choice.format.is_rgb();
+        let (matrix, range) = self.matrix_and_range(choice);
         let [sar_x, sar_y] = look.pixel_aspect.unwrap_or([1, 1]);
-        let filters = format!(
-            "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},format={pixel_format},\
-             setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
-            look.matrix_of(self.size).scale_name(),
-            look.range_or_limited().name(),
+        let convert = match is_rgb {
+            true => String::new(),
+            false => format!(
+                "scale={width}:{height}:in_range=pc:out_color_matrix={}:out_range={}:flags={SCALE_FLAGS},",
+                look.matrix_of(self.size).scale_name(),
+                look.range_or_limited().name(),
+            ),
+        };
+        let mut filters = format!(
+            "{convert}format={},setparams=range={}:colorspace={}:color_primaries={}:color_trc={},setsar={sar_x}/{sar_y}",
+            choice.name,
             name(&range),
-            name(&matrix),
+            if is_rgb { "gbr".to_string() } else { name(&matrix) },
             name(&look.primaries),
             name(&look.transfer),
         );
-        let mut args = vec!["-vf".to_string(), filters, "-c:v".to_string(), self.codec.clone()];
-        // Newer ffmpegs take the tags from the frames, older ones from these options.
+        let [right, bottom] = [coded[0] - width, coded[1] - height];
+        if right + bottom > 0 {
+            // Of subsampled chroma the last sample covers them as it is.
+            filters += &format!(",pad={}:{}:0:0,fillborders=0:{right}:0:{bottom}:mode=smear", coded[0], coded[1]);
+        }
+        filters
+    }
+
+    /// The tags of what `choice` stores: RGB has neither matrix nor a limited range.
+    fn matrix_and_range(&self, choice: &Choice) -> (Option<String>, Option<String>) {
+        let is_rgb = choice.format.is_rgb();
+        let matrix = self.look.matrix.filter(|_| !is_rgb).map(|m| m.name().to_string());
+        let range = if is_rgb { Some(Range::Full) } else { self.look.range };
+        (matrix, range.map(|r| r.name().to_string()))
+    }
+
+    /// Newer ffmpegs take the tags from the frames, older ones from these options.
+    fn tags(&self, choice: &Choice) -> Vec<String> {
+        let (matrix, range) = self.matrix_and_range(choice);
         let options = [
             ("-colorspace", matrix),
             ("-color_range", range),
-            ("-color_primaries", look.primaries.clone()),
-            ("-color_trc", look.transfer.clone()),
-            ("-crf", self.crf.map(|crf| crf.to_string())),
+            ("-color_primaries", self.look.primaries.clone()),
+            ("-color_trc", self.look.transfer.clone()),
         ];
-        for (option, value) in options {
-            args.extend(value.into_iter().flat_map(|value| [option.to_string(), value]));
-        }
-        args
+        options.into_iter().filter_map(|(option, value)| Some([option.to_string(), value?])).flatten().collect()
     }
+}
+
+/// A [`VideoSpec`] with the choices made that it leaves open.
+struct Encoding {
+    spec: VideoSpec,
+    codec: String,
+    quality: Vec<String>,
+    choice: Choice,
+    /// What the encoder does, in a few words.
+    summary: String,
+    /// Width and height of the pictures in the file.
+    coded: [u32; 2],
+}
+
+impl Encoding {
+    /// Errors: a quality that `codec` has not.
+    fn new(ffmpeg: &Ffmpeg, spec: &VideoSpec, codec: &str, coded: [u32; 2]) -> Result<Self> {
+        let (quality, summary) =
+            Encoder::named(codec).quality(codec, spec.crf, spec.size, spec.fps, spec.source_rate)?;
+        let choice = Choice::new(spec.look.pixels, codec, &ffmpeg.pixel_formats(codec));
+        Ok(Self { spec: spec.clone(), codec: codec.to_string(), quality, choice, summary, coded })
+    }
+
+    /// ffmpeg encoding raw frames from its stdin to an output that is still to be named.
+    fn command(&self, ffmpeg: &Ffmpeg, container: Container) -> Command {
+        let [width, height] = self.spec.size;
+        let (size, fps) = (format!("{width}x{height}"), self.spec.fps.to_string());
+        let mut command = ffmpeg.command();
+        let raw = raw_format(self.spec.look.pixels.depth());
+        command.args(["-f", "rawvideo", "-pix_fmt", raw, "-video_size", &size, "-framerate", &fps, "-i", "pipe:0"]);
+        command.args(["-vf", &self.spec.filters(self.coded, &self.choice), "-c:v", &self.codec]);
+        command.args(&self.quality).args(self.spec.tags(&self.choice)).stdin(Stdio::piped());
+        if let Some(tag) = container.tag(&self.codec) {
+            command.args(["-tag:v", tag]);
+        }
+        command
+    }
+
+    /// Encodes [`TRIAL_FRAMES`] into the file `out`. What went wrong, if anything did.
+    fn attempt(&self, ffmpeg: &Ffmpeg, container: Container, out: &Path) -> Result<Option<String>> {
+        let mut command = self.command(ffmpeg, container);
+        let mut process = Process::spawn(command.args(container.args()).arg("-y").arg(ffmpeg::file(out)))?;
+        let [width, height] = self.spec.size;
+        if let Some(mut pipe) = process.stdin() {
+            let grey = vec![128; width as usize * height as usize * 3 * self.spec.look.pixels.depth().bytes()];
+            for _ in 0..TRIAL_FRAMES {
+                // If this fails, ffmpeg has ended and its status says why.
+                let _ = pipe.write_all(&grey);
+            }
+        }
+        let (status, said) = process.wait()?;
+        if !status.success() {
+            return Ok(Some(ffmpeg::ending(status, &said)));
+        }
+        let made = probe(ffmpeg, out).map(|info| info.size);
+        Ok(match made {
+            Ok(size) if size == self.coded => None,
+            Ok([width, height]) => Some(format!("pictures of {width}x{height} came out")),
+            Err(error) => Some(error.to_string()),
+        })
+    }
+}
+
+/// Frames of a trial: encoders hold back one or two.
+const TRIAL_FRAMES: u64 = 3;
+
+/// How a video will be written: tried on a few frames before there are any.
+pub struct Trial {
+    encoding: Encoding,
+    mux: Mux,
+    /// What is written, in a few words: encoders and their quality.
+    pub summary: String,
+    /// What of the source is changed or left out, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Trial {
+    /// Encodes a few frames into the folder of `out`, under a hidden name, and puts sound and the source's streams beside them.
+    /// Errors: `out` cannot be written or is of a kind not known here (usage), its kind does not hold what the encoder makes (usage,
+    /// with what would do), the encoder is not there or refuses (ffmpeg), a file without sound (input).
+    pub fn new(ffmpeg: &Ffmpeg, out: &Path, spec: &VideoSpec, tracks: Tracks<'_>) -> Result<Self> {
+        VideoWriter::check(out)?;
+        let container = Container::of(out)?;
+        let picture = Temporary::create(beside(out, ".trial")?)?;
+        let encoding = choose(ffmpeg, container, out, spec, &picture.path)?;
+        let mut mux = Mux::new(ffmpeg, container, tracks)?;
+        if !mux.is_empty() {
+            let joined = Temporary::create(beside(out, ".partial")?)?;
+            let input = || {
+                let mut command = ffmpeg.command();
+                command.arg("-i").arg(ffmpeg::file(&picture.path));
+                command
+            };
+            mux.settle(input, spec.fps, TRIAL_FRAMES, &joined.path)?;
+        }
+        let mut notes = Vec::new();
+        if encoding.coded != spec.size {
+            let ([width, height], [wide, high]) = (spec.size, encoding.coded);
+            notes.push(format!(
+                "{}: {width}x{height} becomes {wide}x{high}, as {} has no odd sizes: the last column or row is there twice",
+                out.display(),
+                encoding.codec
+            ));
+        }
+        if let Some(lost) = encoding.choice.loss(spec.look.pixels) {
+            notes.push(format!("{}: {} keeps {lost}", out.display(), encoding.codec));
+        }
+        notes.append(&mut mux.notes);
+        let sound = mux.sound_codec().map(|codec| format!(", sound {codec}")).unwrap_or_default();
+        Ok(Self { summary: format!("{}{sound}", encoding.summary), encoding, mux, notes })
+    }
+
+    /// About how many bytes a video of `frames` takes on the disk while it is written.
+    pub fn bytes(&self, frames: u64) -> u64 {
+        let [width, height] = self.encoding.coded.map(f64::from);
+        let bits = Encoder::named(&self.encoding.codec).bits_per_pixel() * width * height * frames as f64;
+        // Once alone and once with all that goes beside it.
+        let copies = if self.mux.is_empty() { 1.0 } else { 2.0 };
+        (copies * bits / 8.0) as u64
+    }
+}
+
+/// What `spec` is encoded with in such a file; `trial` is a file to try it on.
+fn choose(ffmpeg: &Ffmpeg, container: Container, out: &Path, spec: &VideoSpec, trial: &Path) -> Result<Encoding> {
+    let usual = || {
+        let had = ffmpeg.encoders()?;
+        Ok::<_, Error>(container.encoders().iter().copied().find(|&name| had.contains(name)))
+    };
+    let ending = container.endings()[0];
+    let codec = match &spec.codec {
+        Some(codec) => codec.clone(),
+        None => usual()?.map(str::to_string).ok_or_else(|| {
+            let expected = format!("an encoder for .{ending} files");
+            let problem = Problem::new("ffmpeg", expected, format!("none of {}", container.encoders().join(", ")));
+            Error::Ffmpeg(problem.remedy("--ffmpeg names another ffmpeg, --codec another encoder"))
+        })?,
+    };
+    let attempt = |codec: &str, container: Container, path: &Path| {
+        let encoding = Encoding::new(ffmpeg, spec, codec, spec.size)?;
+        let Some(refused) = encoding.attempt(ffmpeg, container, path)? else { return Ok(Ok(encoding)) };
+        let even = spec.size.map(|side| side.next_multiple_of(2));
+        if even != spec.size {
+            let encoding = Encoding { coded: even, ..encoding };
+            if encoding.attempt(ffmpeg, container, path)?.is_none() {
+                return Ok(Ok(encoding));
+            }
+        }
+        Ok::<_, Error>(Err(refused))
+    };
+    let refused = match attempt(&codec, container, trial)? {
+        Ok(encoding) => return Ok(encoding),
+        Err(refused) => refused,
+    };
+
+    let mut remedies = Vec::new();
+    let with_usual = VideoSpec { crf: None, ..spec.clone() };
+    if let Some(usual) = usual()?.filter(|usual| *usual != codec)
+        && Encoding::new(ffmpeg, &with_usual, usual, spec.size.map(|side| side.next_multiple_of(2)))?
+            .attempt(ffmpeg, container, trial)?
+            .is_none()
+    {
+        remedies.push(format!("--codec {usual}"));
+    }
+    let mut is_held = false;
+    for other in Container::ALL.into_iter().filter(|other| *other != container) {
+        let path = trial.with_extension(other.endings()[0]);
+        let file = Temporary::create(path)?;
+        if attempt(&codec, other, &file.path)?.is_ok() {
+            remedies.push(format!("--out {}", out.with_extension(other.endings()[0]).display()));
+            is_held = true;
+            break;
+        }
+    }
+    let [width, height] = spec.size;
+    let expected = match is_held {
+        true => format!("pictures that .{ending} files hold, from {codec}"),
+        false => format!("to encode {width}x{height} with {codec}"),
+    };
+    let (subject, would) =
+        (if is_held { out.display().to_string() } else { "ffmpeg".to_string() }, remedies.join(" or "));
+    let list = if is_held { "" } else { "`ffmpeg -encoders` lists what --codec can name" };
+    let works = if would.is_empty() { String::new() } else { format!("{would} would work") };
+    let remedy: Vec<&str> = [works.as_str(), list].into_iter().filter(|text| !text.is_empty()).collect();
+    let problem = Problem::new(subject, expected, refused).remedy(remedy.join("; "));
+    Err(if is_held { problem.usage() } else { Error::Ffmpeg(problem) })
 }
 
 /// The sound that a written video gets.
@@ -112,41 +294,39 @@ pub struct SoundPart {
     pub around: Option<(PathBuf, f64)>,
 }
 
+/// What a written video has beside its picture.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tracks<'a> {
+    /// The new sound, which players take by default; cut, or filled up with silence, to the video's length.
+    pub sound: Option<&'a Sound>,
+    /// The video that the picture was made from. Its other sound tracks, subtitles, chapters, tags, attachments and time code are
+    /// kept as far as the file holds them; the track that new sound stands for is not.
+    pub source: Option<&'a Path>,
+}
+
 /// Encodes frames as they come. The file has its name only once it is complete; until then it is hidden beside it, and it
 /// is removed if this is dropped unfinished.
 pub struct VideoWriter {
     ffmpeg: Ffmpeg,
     out: PathBuf,
     video: Temporary,
-    spec: VideoSpec,
-    audio: Option<PathBuf>,
+    trial: Trial,
     process: Process,
     pipe: Option<ChildStdin>,
     frames: u64,
 }
 
 impl VideoWriter {
-    /// `audio` is any file with sound; it is cut, or filled up with silence, to the video's length. Errors: `out` cannot be
-    /// written or is of a kind not known here.
-    pub fn create(ffmpeg: &Ffmpeg, out: &Path, spec: VideoSpec, audio: Option<&Path>) -> Result<Self> {
-        Self::check(out)?;
+    /// Begins to write `out`. Errors: those of [`Trial::new`].
+    pub fn create(ffmpeg: &Ffmpeg, out: &Path, spec: &VideoSpec, tracks: Tracks<'_>) -> Result<Self> {
+        let trial = Trial::new(ffmpeg, out, spec, tracks)?;
         let container = Container::of(out)?;
-        let video = Temporary::create(frames::beside(out, ".video")?)?;
-        spec.try_encoder(ffmpeg)?;
-        let mut command = spec.encode(ffmpeg);
+        let video = Temporary::create(beside(out, ".video")?)?;
+        let mut command = trial.encoding.command(ffmpeg, container);
         command.args(container.args()).arg("-y").arg(ffmpeg::file(&video.path));
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdin();
-        Ok(Self {
-            ffmpeg: ffmpeg.clone(),
-            out: out.to_path_buf(),
-            video,
-            spec,
-            audio: audio.map(Path::to_path_buf),
-            process,
-            pipe,
-            frames: 0,
-        })
+        Ok(Self { ffmpeg: ffmpeg.clone(), out: out.to_path_buf(), video, trial, process, pipe, frames: 0 })
     }
 
     /// Whether `out` could name a video: it ends as a known kind does, and no folder has the name.
@@ -169,7 +349,14 @@ impl VideoWriter {
 
 impl FrameSink for VideoWriter {
     fn write(&mut self, frame: &Frame) -> Result<()> {
-        frames::check_size(&format!("{}, frame {}", self.out.display(), self.frames), self.spec.size, frame)?;
+        let subject = || format!("{}, frame {}", self.out.display(), self.frames);
+        let spec = &self.trial.encoding.spec;
+        frames::check_size(&subject(), spec.size, frame)?;
+        let depth = spec.look.pixels.depth();
+        if frame.depth != depth {
+            let expected = format!("{depth:?} bits a colour, as its look has");
+            return Err(Problem::new(subject(), expected, format!("{:?}", frame.depth)).input());
+        }
         let written = match &mut self.pipe {
             Some(pipe) => pipe.write_all(&frame.rgb),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
@@ -188,102 +375,50 @@ impl FrameSink for VideoWriter {
             return Err(frames::nothing_written(&self.out));
         }
         self.close()?;
-        match &self.audio {
-            None => self.video.publish(&self.out),
-            Some(audio) => {
-                let piece = std::slice::from_ref(&self.video.path);
-                join(&self.ffmpeg, piece, Some(audio), self.spec.fps, self.frames, &self.out)
-            }
+        if self.trial.mux.is_empty() {
+            return self.video.publish(&self.out);
         }
+        let mut command = self.ffmpeg.command();
+        command.arg("-i").arg(ffmpeg::file(&self.video.path));
+        finish(&self.trial.mux, command, Vec::new(), self.trial.encoding.spec.fps, self.frames, &self.out)
     }
 }
 
-/// Puts videos of one [`VideoSpec`] one after another, `frames` in all, with the sound of `audio`, into `out`; no picture
-/// is encoded again.
-pub fn join(
-    ffmpeg: &Ffmpeg,
-    pieces: &[PathBuf],
-    audio: Option<&Path>,
-    fps: Fps,
-    frames: u64,
-    out: &Path,
-) -> Result<()> {
-    let container = Container::of(out)?;
-    let joined = Temporary::create(frames::beside(out, ".partial")?)?;
-    let mut command = ffmpeg.command();
-    command.args(["-f", "concat", "-safe", "0", "-protocol_whitelist", "file,pipe", "-i", "pipe:0"]);
-    if let Some(audio) = audio {
-        if !audio.is_file() {
-            let source = std::io::ErrorKind::NotFound.into();
-            return Err(Error::Read { path: audio.to_path_buf(), source });
-        }
-        let seconds = frames as f64 * f64::from(fps.den) / f64::from(fps.num);
-        command.arg("-i").arg(ffmpeg::file(audio)).args(["-map", "0:v:0", "-map", "1:a:0"]);
-        command.args(["-af", &format!("asetpts=PTS-STARTPTS,apad,atrim=end={seconds:.6}")]);
-        command.args(["-c:a", container.audio_codec(), "-b:a", "192k"]);
-    }
-    command.args(["-c:v", "copy"]).args(container.args()).arg("-y").arg(ffmpeg::file(&joined.path));
-    let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
+/// Puts videos of one [`VideoSpec`] one after another, `frames` in all, with `tracks`, into `out`; no picture is encoded again.
+/// What of the source goes in where ffmpeg takes it.
+pub fn join(ffmpeg: &Ffmpeg, pieces: &[PathBuf], tracks: Tracks<'_>, fps: Fps, frames: u64, out: &Path) -> Result<()> {
+    let mux = Mux::new(ffmpeg, Container::of(out)?, tracks)?;
     let mut list = Vec::new();
     for piece in pieces {
         let path = std::path::absolute(piece).map_err(|source| Error::Read { path: piece.clone(), source })?;
-        list.extend(b"file '");
-        list.extend(ffmpeg::file(&path).to_string_lossy().replace('\'', r"'\''").bytes());
+        let bytes = path.as_os_str().as_encoded_bytes();
+        if bytes.contains(&b'\n') {
+            let problem = Problem::new(format!("{:?}", path), "a path of one line, as ffmpeg lists files", "more");
+            return Err(problem.input());
+        }
+        list.extend(b"file 'file:");
+        list.extend(bytes.iter().flat_map(|&byte| if byte == b'\'' { b"'\\''".to_vec() } else { vec![byte] }));
         list.extend(b"'\n");
     }
+    let mut command = ffmpeg.command();
+    command.args(["-f", "concat", "-safe", "0", "-protocol_whitelist", "file,pipe", "-i", "pipe:0"]);
+    command.stdin(Stdio::piped());
+    finish(&mux, command, list, fps, frames, out)
+}
+
+/// Makes `out` of the picture that `picture` reads, from `input` where that is its stdin, and what goes beside it.
+fn finish(mux: &Mux, picture: Command, input: Vec<u8>, fps: Fps, frames: u64, out: &Path) -> Result<()> {
+    let joined = Temporary::create(beside(out, ".partial")?)?;
+    let mut process = mux.run(picture, fps, frames, &joined.path)?;
     if let Some(mut pipe) = process.stdin() {
         // If this fails, ffmpeg has ended and its status says why.
-        let _ = pipe.write_all(&list);
+        let _ = pipe.write_all(&input);
     }
     let (status, said) = process.wait()?;
     if !status.success() {
-        if let Some(audio) = audio.filter(|_| said.contains("matches no streams")) {
-            let found = "a file without an audio stream";
-            return Err(Problem::new(audio.display().to_string(), "sound that ffmpeg can decode", found).input());
-        }
         return Err(ffmpeg::write_failed(out, status, &said));
     }
     joined.publish(out)
-}
-
-/// The kinds of file that a video is written to, by the end of the name.
-#[derive(Clone, Copy)]
-enum Container {
-    Mp4,
-    Matroska,
-    WebM,
-}
-
-impl Container {
-    fn of(path: &Path) -> Result<Self> {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-        match extension.as_str() {
-            "mp4" | "m4v" | "mov" => Ok(Self::Mp4),
-            "mkv" => Ok(Self::Matroska),
-            "webm" => Ok(Self::WebM),
-            _ => Err(Problem::new(
-                path.display().to_string(),
-                "a name ending in .mp4, .m4v, .mov, .mkv or .webm",
-                "another",
-            )
-            .usage()),
-        }
-    }
-
-    fn args(self) -> &'static [&'static str] {
-        match self {
-            // The index in front, so that a player or a browser starts before it has the whole file.
-            Self::Mp4 => &["-movflags", "+faststart"],
-            Self::Matroska | Self::WebM => &[],
-        }
-    }
-
-    fn audio_codec(self) -> &'static str {
-        match self {
-            Self::Mp4 | Self::Matroska => "aac",
-            Self::WebM => "libopus",
-        }
-    }
 }
 
 /// A file that is removed when dropped, unless it got its final name.

@@ -10,7 +10,7 @@
 
 use crate::gpu::{Elem, Gpu};
 use crate::nn::{Conv2d, Loader};
-use crate::ops::{PackedWeight, Raw, Rgb8, WeightShape};
+use crate::ops::{PackedWeight, Raw, Rgb, WeightShape};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use crate::{Problem, Result};
@@ -111,13 +111,13 @@ impl Lpips {
     }
 
     /// The distance of each frame of `a` from that of `b`. Errors: sizes differ, or a side is below [`MIN_SIDE`].
-    pub fn distance(&self, a: &Rgb8, b: &Rgb8) -> Result<Vec<f64>> {
+    pub fn distance(&self, a: &Rgb, b: &Rgb) -> Result<Vec<f64>> {
         let by_stage = (0..a.frames()).map(|frame| self.by_stage(&a.frame(frame)?, &b.frame(frame)?));
         by_stage.map(|stages| Ok(stages?.iter().sum())).collect()
     }
 
     /// What each stage adds to the distance of two single frames.
-    pub fn by_stage(&self, a: &Rgb8, b: &Rgb8) -> Result<Vec<f64>> {
+    pub fn by_stage(&self, a: &Rgb, b: &Rgb) -> Result<Vec<f64>> {
         if a.height().min(a.width()) < MIN_SIDE {
             let found = format!("{}x{}", a.width(), a.height());
             return Err(Problem::new("LPIPS", format!("pictures of {MIN_SIDE}x{MIN_SIDE} or more"), found).input());

@@ -12,8 +12,8 @@ use super::sync::{Sync, loudness_db};
 use crate::face::landmarks::Track;
 use crate::gpu::Gpu;
 use crate::media::file::write_whole;
-use crate::media::{Audio, Fps, FrameSource};
-use crate::ops::Rgb8;
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
+use crate::ops::{Depth, Rgb};
 use crate::{Problem, Result};
 
 /// What there is of a clip; every part may be missing, but not all.
@@ -99,6 +99,8 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
         (Some(audio), Some(fps)) => Some(loudness_db(audio, fps)?),
         _ => None,
     };
+    // Frames at times of their own are heard at these times, and shown at a constant rate where mouth and sound are compared.
+    let times = pictures.as_ref().and_then(|p| p.video.times());
     let has_reference = pictures.as_ref().is_some_and(|p| p.reference.is_some());
     let has_lpips = pictures.as_ref().is_some_and(|p| p.lpips.is_some());
     let mut notes = Vec::new();
@@ -114,11 +116,17 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     for (row, face) in rows.iter_mut().zip(faces) {
         row.mouth_aspect_ratio = face.as_ref().and_then(mouth_aspect_ratio);
     }
-    for (row, &level) in rows.iter_mut().zip(loudness.iter().flatten()) {
-        row.loudness_db = Some(level);
+    let strip = match (&times, fps) {
+        (Some(times), Some(fps)) => Strip::new(times, fps, rows.len()),
+        _ => Strip::one_to_one(rows.len()),
+    };
+    for (shown, &level) in strip.frames.iter().zip(loudness.iter().flatten()) {
+        if let Some(row) = rows.get_mut(*shown) {
+            row.loudness_db.get_or_insert(level);
+        }
     }
-    if let Some(heard) = loudness.as_ref().map(Vec::len).filter(|&heard| heard != rows.len()) {
-        notes.push(format!("the sound lasts {heard} frames, the clip {}", rows.len()));
+    if let Some(heard) = loudness.as_ref().map(Vec::len).filter(|&heard| heard != strip.frames.len()) {
+        notes.push(format!("the sound lasts {heard} frames, the clip {}", strip.frames.len()));
     }
 
     let mouth: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_aspect_ratio).collect();
@@ -130,8 +138,11 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
         (Err(reason), ..) => Err(*reason),
         (_, _, None) => Err("no frame rate (--video or --fps)"),
         (_, None, _) => Err("no sound (--audio)"),
-        (_, Some(loudness), _) => Sync::new(&mouth, &loudness[..loudness.len().min(rows.len())], options.max_lag)
-            .ok_or("too few frames, or loudness or mouth never change"),
+        (_, Some(loudness), _) => {
+            let mouth: Vec<_> = strip.frames.iter().map(|&shown| mouth.get(shown).copied().flatten()).collect();
+            Sync::new(&mouth, &loudness[..loudness.len().min(mouth.len())], options.max_lag)
+                .ok_or("too few frames, or loudness or mouth never change")
+        }
     };
     let mean = |of: fn(&Row) -> Option<f64>, missing: &'static str| {
         let values: Vec<f64> = rows.iter().filter_map(of).collect();
@@ -158,6 +169,29 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     })
 }
 
+/// Which frame is on screen, at a constant rate.
+struct Strip {
+    frames: Vec<usize>,
+}
+
+impl Strip {
+    fn one_to_one(frames: usize) -> Self {
+        Self { frames: (0..frames).collect() }
+    }
+
+    /// Of a clip of `rows` frames.
+    fn new(times: &FrameTimes, fps: Fps, rows: usize) -> Self {
+        match times {
+            FrameTimes::Constant { fps: own, .. } if *own == fps => Self::one_to_one(rows),
+            _ => {
+                let count = (times.duration_s() * fps.as_f64()).round() as u64;
+                let at = |shown: u64| times.at((shown as f64 + 0.5) / fps.as_f64()) as usize;
+                Self { frames: (0..count).map(at).collect() }
+            }
+        }
+    }
+}
+
 impl Pictures {
     /// One row per frame of the video, held one at a time.
     fn rows(mut self, notes: &mut Vec<String>) -> Result<Vec<Row>> {
@@ -165,16 +199,20 @@ impl Pictures {
         if let Some(reference) = &self.reference {
             expect_one_size([width, height], reference.size())?;
         }
+        let upload = |frame: Frame| {
+            let levels = frame.at_depth(Depth::Eight).rgb;
+            Rgb::upload(&self.gpu, height as usize, width as usize, &levels)
+        };
         let (mut rows, mut compared) = (Vec::new(), 0);
         while let Some(frame) = self.video.next_frame()? {
-            let frame = Rgb8::upload(&self.gpu, height as usize, width as usize, &frame.rgb)?;
+            let frame = upload(frame)?;
             let mut row = Row { laplacian_variance: only(laplacian_variance(&frame)?), ..Row::default() };
             let reference = match &mut self.reference {
                 Some(reference) => reference.next_frame()?,
                 None => None,
             };
             if let Some(reference) = reference {
-                let reference = Rgb8::upload(&self.gpu, height as usize, width as usize, &reference.rgb)?;
+                let reference = upload(reference)?;
                 self.compare(&frame, &reference, &mut row)?;
                 compared += 1;
             }
@@ -190,7 +228,7 @@ impl Pictures {
         Ok(rows)
     }
 
-    fn compare(&self, frame: &Rgb8, reference: &Rgb8, row: &mut Row) -> Result<()> {
+    fn compare(&self, frame: &Rgb, reference: &Rgb, row: &mut Row) -> Result<()> {
         let side = frame.height().min(frame.width());
         row.mean_squared_error = only(mean_squared_error(frame, reference)?);
         if side >= SSIM_MIN_SIDE {

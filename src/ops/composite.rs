@@ -1,6 +1,6 @@
 //! Putting a generated crop back into its frame.
 
-use super::{Call, FLAT, Region, Rgb8, row_ranges};
+use super::{Call, FLAT, Region, Rgb, row_ranges};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -73,19 +73,20 @@ impl Tensor {
     }
 }
 
-impl Rgb8 {
+impl Rgb {
     /// These frames with `crops` (squares, one per frame, of one region each) blended in by `alpha` `[frames, side, side,
     /// 1]`, such as [`Tensor::feather_mask`] makes it. Towards a side of the region that lies inside the frame the crop
     /// fades out over `feather` of its pixels. Pixels where alpha is 0 and those outside the regions stay bit for bit.
-    pub fn composite(&self, crops: &Rgb8, regions: &[Region], alpha: &Tensor, feather: f32) -> Result<Rgb8> {
+    pub fn composite(&self, crops: &Rgb, regions: &[Region], alpha: &Tensor, feather: f32) -> Result<Rgb> {
         let (frames, side) = (self.frames(), crops.width());
-        if crops.frames() != frames || regions.len() != frames || crops.height() != side {
-            let expected = format!("{frames} square crops and regions");
+        let is_alike = crops.frames() == frames && crops.depth() == self.depth();
+        if !is_alike || regions.len() != frames || crops.height() != side {
+            let expected = format!("square crops and regions for {self:?}");
             return Err(Problem::new("composite", expected, format!("{crops:?}, {} regions", regions.len())).shape());
         }
         alpha.expect("composite alpha", &[frames, side, side, 1])?;
         alpha.expect_elem("composite alpha", Elem::F32)?;
-        let out = Rgb8::empty(self.gpu(), frames, self.height(), self.width())?;
+        let out = Rgb::empty(self.gpu(), frames, [self.height(), self.width()], self.depth())?;
         for (frame, region) in regions.iter().enumerate() {
             region.check(frame)?;
             let from = self.frame(frame)?;
@@ -95,7 +96,7 @@ impl Rgb8 {
         Ok(out)
     }
 
-    fn composite_one(&self, crop: &Rgb8, region: &Region, alpha: &Tensor, feather: f32, out: &Rgb8) -> Result<()> {
+    fn composite_one(&self, crop: &Rgb, region: &Region, alpha: &Tensor, feather: f32, out: &Rgb) -> Result<()> {
         let side = crop.width();
         // The pixels whose centres lie in the region, cut to the frame; there may be none.
         let reach = |start: f64, length: f64, end: usize| {
@@ -109,7 +110,7 @@ impl Rgb8 {
         let empty = left == right || top == bottom;
         // A patch of a pixel stands in where nothing of the region is in the frame; its size is then given as 0.
         let patch_size = if empty { [1, 1] } else { [bottom - top, right - left] };
-        let patch = Rgb8::empty(self.gpu(), 1, patch_size[0], patch_size[1])?;
+        let patch = Rgb::empty(self.gpu(), 1, patch_size, self.depth())?;
         crop.sample(origin, scale, &patch)?;
 
         let inside = [
@@ -121,7 +122,7 @@ impl Rgb8 {
         let fade = (0..4).filter(|&i| inside[i] && feather > 0.0).map(|i| 1u32 << i).sum();
         Call {
             kernel: &COMPOSITE,
-            constants: &[FLAT],
+            constants: &[FLAT, self.depth().constant()],
             params: CompositeParams {
                 count: self.stride() as u32,
                 width: self.width() as u32,

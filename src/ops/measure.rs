@@ -1,7 +1,7 @@
 //! Measures of 8-bit pictures and of feature maps, as partial sums that the host adds up in f64: errors of the f32 sum of a
 //! whole frame would show in the metric.
 
-use super::{Call, Rgb8, piece, reduction_constants, row_ranges};
+use super::{Call, Rgb, piece, reduction_constants, row_ranges};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -49,9 +49,9 @@ struct DistanceParams {
     eps: f32,
 }
 
-impl Rgb8 {
+impl Rgb {
     /// Per frame a u32 tensor of partial sums of `(self - other)^2` over all pixels and colours; exact.
-    pub fn squared_error(&self, other: &Rgb8) -> Result<Vec<Tensor>> {
+    pub fn squared_error(&self, other: &Rgb) -> Result<Vec<Tensor>> {
         self.expect_alike("squared_error", other)?;
         let (size, limit) = (part_size(&EXACT), self.gpu().capabilities().max_binding_bytes as usize);
         let parts = self.stride().div_ceil(size);
@@ -62,7 +62,7 @@ impl Rgb8 {
             for first in (0..parts).step_by(step) {
                 let count = step.min(parts - first);
                 let words = (count * size).min(self.stride() - first * size);
-                let band = |of: &Rgb8| piece(of.words(), first * size, &[words]);
+                let band = |of: &Rgb| piece(of.words(), first * size, &[words]);
                 let part = Tensor::empty(self.gpu(), &[count], Elem::U32)?;
                 Call {
                     kernel: &SQUARED_ERROR,
@@ -84,6 +84,7 @@ impl Rgb8 {
     /// Per frame u32 `[parts, 2]`: partial sums of the grey picture's Laplacian (as i32 bits) and of its square; exact. The
     /// 3x3 Laplacian and the grey are OpenCV's.
     pub fn laplacian(&self) -> Result<Vec<Tensor>> {
+        self.expect_eight_bits("laplacian")?;
         let (size, limit) = (part_size(&EXACT_PIXELS), self.gpu().capabilities().max_binding_bytes as usize);
         let pixels = self.width() * self.height();
         let parts = pixels.div_ceil(size);
@@ -127,7 +128,7 @@ impl Rgb8 {
 
     /// Per frame f32 `[3, tile rows, tiles]`: sums of the structural similarity of all 11x11 windows of a colour that lie in the
     /// picture, `(height - 10) (width - 10)` of them; Gaussian of sigma 1.5, variances over the weights (Wang et al. 2004).
-    pub fn ssim(&self, other: &Rgb8) -> Result<Vec<Tensor>> {
+    pub fn ssim(&self, other: &Rgb) -> Result<Vec<Tensor>> {
         self.expect_alike("ssim", other)?;
         let windows = [self.height(), self.width()].map(|size| (size + 1).saturating_sub(SSIM_TAPS));
         if windows.contains(&0) {
@@ -159,8 +160,10 @@ impl Rgb8 {
         (0..self.frames()).map(measure).collect()
     }
 
-    fn expect_alike(&self, what: &str, other: &Rgb8) -> Result<()> {
-        let size = |of: &Rgb8| [of.frames(), of.height(), of.width()];
+    fn expect_alike(&self, what: &str, other: &Rgb) -> Result<()> {
+        self.expect_eight_bits(what)?;
+        other.expect_eight_bits(what)?;
+        let size = |of: &Rgb| [of.frames(), of.height(), of.width()];
         if size(self) == size(other) {
             return Ok(());
         }

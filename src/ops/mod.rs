@@ -39,7 +39,7 @@ pub use mask::PixelBox;
 pub use packed::{PackedWeight, Raw, WeightShape, interleave};
 pub use rate::rate;
 pub use resample::{Filter, Region};
-pub use rgb::Rgb8;
+pub use rgb::{Depth, Rgb};
 pub use sampling::Inpaint;
 pub use tuning::{
     AttentionClass, MatrixTile, ProductClass, ProductKernel, QueryTile, Scratch, Tile, Tuning, Workgroup,

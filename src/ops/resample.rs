@@ -1,6 +1,6 @@
-//! Resizing and cropping of 8-bit pictures, along x first, then along y, rounded to bytes after each.
+//! Resizing and cropping of pictures, along x first, then along y, rounded to levels after each.
 
-use super::{Call, FLAT, Rgb8, row_ranges};
+use super::{Call, Depth, FLAT, Rgb, row_ranges};
 use crate::gpu::Kernel;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -35,7 +35,7 @@ struct Axis {
 
 impl Axis {
     /// `outputs` samples of `inputs`; output i covers `origin + i * scale` to `origin + (i + 1) * scale`.
-    fn new(inputs: usize, outputs: usize, origin: f64, scale: f64, filter: Filter) -> Self {
+    fn new([inputs, outputs]: [usize; 2], origin: f64, scale: f64, filter: Filter, depth: Depth) -> Self {
         let samples: Vec<(usize, Vec<f64>)> = (0..outputs)
             .map(|i| {
                 let centre = origin + scale * (i as f64 + 0.5);
@@ -45,10 +45,15 @@ impl Axis {
                 }
             })
             .collect();
-        // The finest unit in which the largest weight is below 2^15, at most 2^-22.
+        // The finest unit in which the largest weight is below 2^15 and a sum of weighted values below 2^32: at most 2^-22, and
+        // 2^-15 where values have 16 bits.
+        let finest = match depth {
+            Depth::Eight => 22,
+            Depth::Sixteen => 15,
+        };
         let largest = samples.iter().flat_map(|(_, weights)| weights).copied().fold(0.0, f64::max);
         let fits = |bits: &u32| (0.5 + largest * f64::from(1u32 << (bits + 1))).trunc() < 32768.0;
-        let bits = (0..22).find(|bits| !fits(bits)).unwrap_or(22);
+        let bits = (0..finest).find(|bits| !fits(bits)).unwrap_or(finest);
         let unit = f64::from(1u32 << bits);
         let fixed = |weights: &Vec<f64>| weights.iter().map(|w| (w * unit + 0.5) as u32).collect();
         Self {
@@ -119,26 +124,26 @@ struct Params {
     bits: u32,
 }
 
-impl Rgb8 {
+impl Rgb {
     /// All frames at another size.
-    pub fn resize(&self, height: usize, width: usize, filter: Filter) -> Result<Rgb8> {
-        let x = Axis::new(self.width(), width, 0.0, self.width() as f64 / width as f64, filter);
-        let y = Axis::new(self.height(), height, 0.0, self.height() as f64 / height as f64, filter);
+    pub fn resize(&self, height: usize, width: usize, filter: Filter) -> Result<Rgb> {
+        let axis = |from: usize, to: usize| Axis::new([from, to], 0.0, from as f64 / to as f64, filter, self.depth());
+        let (x, y) = (axis(self.width(), width), axis(self.height(), height));
         expect_pixels(height, width)?;
-        let out = Rgb8::empty(self.gpu(), self.frames(), height, width)?;
+        let out = Rgb::empty(self.gpu(), self.frames(), [height, width], self.depth())?;
         self.resample(&x, &y, &out)?;
         Ok(out)
     }
 
     /// One region of each frame as a square of `side` pixels, antialiased. Errors: another number of regions than frames,
     /// or an empty one.
-    pub fn crop(&self, regions: &[Region], side: usize) -> Result<Rgb8> {
+    pub fn crop(&self, regions: &[Region], side: usize) -> Result<Rgb> {
         expect_pixels(side, side)?;
         if regions.len() != self.frames() {
             let expected = format!("{} regions, one per frame", self.frames());
             return Err(Problem::new("crop", expected, regions.len().to_string()).shape());
         }
-        let out = Rgb8::empty(self.gpu(), self.frames(), side, side)?;
+        let out = Rgb::empty(self.gpu(), self.frames(), [side, side], self.depth())?;
         for (frame, region) in regions.iter().enumerate() {
             region.check(frame)?;
             let scale = [region.width / side as f64, region.height / side as f64];
@@ -149,15 +154,16 @@ impl Rgb8 {
     }
 
     /// Fills `out`, whose pixel (i, j) lies at `origin + (i + 1/2, j + 1/2) * scale` in each frame, antialiased.
-    pub(super) fn sample(&self, origin: [f64; 2], scale: [f64; 2], out: &Rgb8) -> Result<()> {
-        let x = Axis::new(self.width(), out.width(), origin[0], scale[0], Filter::Antialiased);
-        let y = Axis::new(self.height(), out.height(), origin[1], scale[1], Filter::Antialiased);
+    pub(super) fn sample(&self, origin: [f64; 2], scale: [f64; 2], out: &Rgb) -> Result<()> {
+        let (filter, depth) = (Filter::Antialiased, self.depth());
+        let x = Axis::new([self.width(), out.width()], origin[0], scale[0], filter, depth);
+        let y = Axis::new([self.height(), out.height()], origin[1], scale[1], filter, depth);
         self.resample(&x, &y, out)
     }
 
-    fn resample(&self, x: &Axis, y: &Axis, out: &Rgb8) -> Result<()> {
+    fn resample(&self, x: &Axis, y: &Axis, out: &Rgb) -> Result<()> {
         let rows = y.used();
-        let middle = Rgb8::empty(self.gpu(), self.frames(), rows.len(), out.width())?;
+        let middle = Rgb::empty(self.gpu(), self.frames(), [rows.len(), out.width()], self.depth())?;
         let table = x.table(self.gpu(), &(0..self.width()))?;
         self.resample_axis(("AXIS", 0), x, &table, rows.start, &middle)?;
         let table = y.table(self.gpu(), &rows)?;
@@ -170,7 +176,7 @@ impl Rgb8 {
         axis: &Axis,
         table: &Tensor,
         row: usize,
-        out: &Rgb8,
+        out: &Rgb,
     ) -> Result<()> {
         let (from, to) = (self.words(), out.words());
         let frames = self.frames();
@@ -181,7 +187,7 @@ impl Rgb8 {
             let [count, x_width, x_stride, y_width, y_height, y_stride, row, taps] = params.map(|v| v as u32);
             Call {
                 kernel: &KERNEL,
-                constants: &[FLAT, which],
+                constants: &[FLAT, which, self.depth().constant()],
                 params: Params { count, x_width, x_stride, y_width, y_height, y_stride, row, taps, bits: axis.bits },
                 tensors: &[&from.rows(frames, &range)?, table, &to.rows(frames, &range)?],
                 groups: words.div_ceil(FLAT.1 as usize),

@@ -1,4 +1,4 @@
-//! 8-bit pictures on the device, and their way to and from tensors.
+//! Pictures of 8 or 16 bits on the device, and their way to and from tensors.
 
 use super::{Call, FLAT, piece, quad_ranges};
 use crate::gpu::{Elem, Gpu, Kernel};
@@ -11,13 +11,41 @@ pub(super) const FROM_TENSOR: Kernel = super::kernel!("tensor_to_rgb");
 /// Frames start at multiples of this many bytes, so that every one can be bound by itself on every device.
 const FRAME_BORDER: usize = 256;
 
-/// Frames of packed 8-bit RGB, rows without gaps as ffmpeg's rgb24 has them.
+/// Bits of a colour value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    #[default]
+    Eight,
+    Sixteen,
+}
+
+impl Depth {
+    /// Bytes of a colour value; of two the lower one is first.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Eight => 1,
+            Self::Sixteen => 2,
+        }
+    }
+
+    fn per_word(self) -> usize {
+        4 / self.bytes()
+    }
+
+    /// How the kernels are told.
+    pub(super) fn constant(self) -> (&'static str, u32) {
+        ("PER_WORD", self.per_word() as u32)
+    }
+}
+
+/// Frames of packed RGB, rows without gaps as ffmpeg's rgb24 and rgb48le have them.
 #[derive(Clone)]
-pub struct Rgb8 {
-    /// u32 `[frames, stride]`: four bytes to a word, least significant first; zeros behind a frame's last byte.
+pub struct Rgb {
+    /// u32 `[frames, stride]`: four values of 8 bits or two of 16 to a word, least significant first; zeros behind a frame's last.
     words: Tensor,
     height: usize,
     width: usize,
+    depth: Depth,
 }
 
 #[repr(C)]
@@ -41,10 +69,15 @@ struct FromTensorParams {
     base: u32,
 }
 
-impl Rgb8 {
-    /// `bytes`: one or more whole frames of `height` rows of `width` pixels.
+impl Rgb {
+    /// `bytes`: one or more whole frames of `height` rows of `width` pixels, of 8 bits a colour.
     pub fn upload(gpu: &Gpu, height: usize, width: usize, bytes: &[u8]) -> Result<Self> {
-        let per_frame = height * width * 3;
+        Self::upload_at(gpu, height, width, Depth::Eight, bytes)
+    }
+
+    /// The same of `depth`.
+    pub fn upload_at(gpu: &Gpu, height: usize, width: usize, depth: Depth, bytes: &[u8]) -> Result<Self> {
+        let per_frame = height * width * 3 * depth.bytes();
         if per_frame == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(per_frame) {
             let expected = format!("frames of {width}x{height} in {per_frame} bytes each");
             return Err(Problem::new("RGB frames", expected, format!("{} bytes", bytes.len())).input());
@@ -60,13 +93,13 @@ impl Rgb8 {
             }
             Tensor::from_bytes(gpu, &shape, Elem::U32, &padded)?
         };
-        Ok(Self { words, height, width })
+        Ok(Self { words, height, width, depth })
     }
 
     /// Frames with undefined contents.
-    pub(super) fn empty(gpu: &Gpu, frames: usize, height: usize, width: usize) -> Result<Self> {
-        let stride = (height * width * 3).next_multiple_of(FRAME_BORDER);
-        Ok(Self { words: Tensor::empty(gpu, &[frames, stride / 4], Elem::U32)?, height, width })
+    pub(super) fn empty(gpu: &Gpu, frames: usize, [height, width]: [usize; 2], depth: Depth) -> Result<Self> {
+        let stride = (height * width * 3 * depth.bytes()).next_multiple_of(FRAME_BORDER);
+        Ok(Self { words: Tensor::empty(gpu, &[frames, stride / 4], Elem::U32)?, height, width, depth })
     }
 
     /// All frames, behind each other without gaps.
@@ -92,6 +125,10 @@ impl Rgb8 {
         self.width
     }
 
+    pub fn depth(&self) -> Depth {
+        self.depth
+    }
+
     /// The memory: u32 `[frames, stride]`, four bytes to a word.
     pub fn words(&self) -> &Tensor {
         &self.words
@@ -102,8 +139,21 @@ impl Rgb8 {
         self.words.shape()[1]
     }
 
-    pub(super) fn frame_bytes(&self) -> usize {
+    /// Colour values of a frame.
+    pub(super) fn frame_values(&self) -> usize {
         self.height * self.width * 3
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.frame_values() * self.depth.bytes()
+    }
+
+    /// Errors: 16 bits, where `what` counts in levels of 8.
+    pub(super) fn expect_eight_bits(&self, what: &str) -> Result<()> {
+        match self.depth {
+            Depth::Eight => Ok(()),
+            Depth::Sixteen => Err(Problem::new(what, "pictures of 8 bits a colour", format!("{self:?}")).input()),
+        }
     }
 
     /// One frame, in the same memory.
@@ -115,11 +165,11 @@ impl Rgb8 {
         Ok(Self { words, ..*self })
     }
 
-    /// `x / 127.5 - 1` in f32, `[frames, height, width, 3]`.
+    /// -1 for black to 1 for white in f32, `[frames, height, width, 3]`.
     pub fn to_tensor(&self) -> Result<Tensor> {
         let y = Tensor::empty(self.gpu(), &[self.frames(), self.height, self.width, 3], Elem::F32)?;
-        let (per_frame, stride) = (self.frame_bytes(), self.stride());
-        let word_of = |element: usize| element / per_frame * stride + element % per_frame / 4;
+        let (per_frame, stride) = (self.frame_values(), self.stride());
+        let word_of = |element: usize| element / per_frame * stride + element % per_frame / self.depth.per_word();
         for range in quad_ranges(&[&y])? {
             let y_part = y.quads(&range)?;
             let start = 4 * range.start;
@@ -128,7 +178,7 @@ impl Rgb8 {
             let end = word_of(start + y_part.len() - 1) + 1;
             Call {
                 kernel: &TO_TENSOR,
-                constants: &[FLAT],
+                constants: &[FLAT, self.depth.constant()],
                 params: ToTensorParams {
                     count: range.len() as u32,
                     first: range.start as u32,
@@ -147,18 +197,24 @@ impl Rgb8 {
         Ok(y)
     }
 
-    /// `x` `[frames, height, width, 3]` in f32, -1 black and 1 white; what lies beyond is cut off, fractions of a level too.
+    /// `x` `[frames, height, width, 3]` in f32, -1 black and 1 white, as 8 bits a colour; what lies beyond is cut off, fractions of a
+    /// level too.
     pub fn from_tensor(x: &Tensor) -> Result<Self> {
+        Self::from_tensor_at(x, Depth::Eight)
+    }
+
+    /// The same of `depth`.
+    pub fn from_tensor_at(x: &Tensor, depth: Depth) -> Result<Self> {
         let [frames, height, width, channels] = x.dims("RGB frames")?;
         x.expect_elem("RGB frames", Elem::F32)?;
         if channels != 3 || x.is_empty() {
             return Err(Problem::new("RGB frames", "[frames, height, width, 3]", format!("{x:?}")).shape());
         }
-        let y = Self::empty(x.gpu(), frames, height, width)?;
-        let (per_frame, stride) = (y.frame_bytes(), y.stride());
-        let element_of = |word: usize| word / stride * per_frame + (4 * (word % stride)).min(per_frame);
+        let y = Self::empty(x.gpu(), frames, [height, width], depth)?;
+        let (per_frame, per_word, stride) = (y.frame_values(), depth.per_word(), y.stride());
+        let element_of = |word: usize| word / stride * per_frame + (per_word * (word % stride)).min(per_frame);
         let limit = x.gpu().capabilities().max_binding_bytes as usize;
-        // A word takes four elements of 4 bytes each; 64 of either are a binding's border on every device.
+        // A word takes up to four elements of 4 bytes each; 64 of either are a binding's border on every device.
         let step = (limit / 16).saturating_sub(64) / 64 * 64;
         if step == 0 {
             return Err(Problem::new("binding", "2 KiB or more", format!("{limit} bytes")).gpu());
@@ -167,10 +223,10 @@ impl Rgb8 {
             let last = (frames * stride).min(first + step);
             let base = element_of(first) / 64 * 64;
             let base = base.min((x.len() - 1) / 64 * 64);
-            let end = element_of(last - 1) + 4;
+            let end = element_of(last - 1) + per_word;
             Call {
                 kernel: &FROM_TENSOR,
-                constants: &[FLAT],
+                constants: &[FLAT, depth.constant()],
                 params: FromTensorParams {
                     count: (last - first) as u32,
                     first: first as u32,
@@ -192,8 +248,8 @@ impl Rgb8 {
     }
 }
 
-impl std::fmt::Debug for Rgb8 {
+impl std::fmt::Debug for Rgb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rgb8 {} frames of {}x{}", self.frames(), self.width, self.height)
+        write!(f, "Rgb {} frames of {}x{}, {} bits", self.frames(), self.width, self.height, 8 * self.depth.bytes())
     }
 }

@@ -10,16 +10,18 @@ use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samp
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
-use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame};
+use super::timeline::{Extend, Timeline};
+use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Cancel, Gpu};
-use crate::media::{Audio, Fps, Frame};
+use crate::media::{Audio, Fps, Frame, FrameTimes};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Region, Rgb8};
+use crate::ops::{Depth, Filter, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// How to make the video; the default is what is published, corrected where docs/differences.md says so.
 #[derive(Debug, Clone)]
@@ -79,17 +81,19 @@ pub struct Animate<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl<'a> Animate<'a> {
     /// `portrait` is any picture with one face, best a crop around it.
     pub fn new(gpu: &Gpu, weights: &'a WeightSet, portrait: Frame, audio: Audio) -> Self {
         let (options, reporter) = (Options::default(), Reporter::default());
-        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None }
+        Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None, surveyed: OnceCell::new() }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -113,6 +117,14 @@ impl<'a> Animate<'a> {
 
     /// What will be done, from a first pass over the audio.
     pub fn survey(&self) -> Result<Survey> {
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
+        }
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
         let frames = samples.div_ceil(FRAME_SAMPLES);
         let frames = match self.options.parity {
@@ -135,22 +147,22 @@ impl<'a> Animate<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, cancel) = (survey.frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
         let beats = {
             let model = weights.beats(&gpu, storage)?;
-            Embeddings::collect("beats", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 beats_embeddings(&gpu, &model, &samples, frames, parity, emit)
             })?
         };
         let heard_by_keyframes = {
             let model = weights.wavlm(&gpu, storage)?;
-            Embeddings::collect("wavlm", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 keyframe_embeddings(&gpu, &model, beats.values(), &samples, frames, parity, emit)
             })?
         };
         let heard_between = {
             let model = weights.wav2vec2(&gpu, storage)?;
-            Embeddings::collect("wav2vec2", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 interpolation_embeddings(&gpu, &model, beats.values(), &samples, frames, parity, emit)
             })?
         };
@@ -179,6 +191,7 @@ impl<'a> Animate<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceKeyframe, storage)?,
             coding: storage.coding,
+            depth: Depth::Eight,
             seam: Seam::Average,
             plan: survey.plan,
             sampling,
@@ -191,7 +204,9 @@ impl<'a> Animate<'a> {
         };
         reporter.total = stages.units(0);
         let total = survey.plan.output_frames() as u64;
-        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], Fps::INSIDE, total))
+        let times = FrameTimes::Constant { fps: Fps::INSIDE, count: total };
+        let timeline = Timeline::new(times, Fps::INSIDE, Extend::Hold, frames);
+        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, total))
     }
 }
 
@@ -240,7 +255,7 @@ impl System for Portrait {
         self.emotion.at(frame, self.frames, self.parity)
     }
 
-    fn finish(&mut self, picture: &Rgb8, _: usize, _: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, _: usize, _: u64) -> Result<Frame> {
         to_frame(picture)
     }
 }
@@ -248,7 +263,7 @@ impl System for Portrait {
 /// Scaled latents `[1, side / 8, side / 8, 4]` of the face in `portrait`.
 fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options, side: usize) -> Result<Tensor> {
     let (width, height) = (portrait.width as usize, portrait.height as usize);
-    let picture = Rgb8::upload(gpu, height, width, &portrait.rgb)?;
+    let picture = upload(gpu, portrait)?;
     let crop = match (options.face, options.parity) {
         (None, Parity::Upstream) => picture.resize(side, side, Filter::Bilinear)?,
         (Some(region), _) => picture.crop(&[region], side)?,

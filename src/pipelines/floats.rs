@@ -9,36 +9,25 @@ use std::sync::Mutex;
 
 /// f32 values that are appended once and read by position; the file goes when this drops.
 pub struct FloatFile {
-    path: PathBuf,
+    /// For messages.
+    folder: PathBuf,
     file: Mutex<File>,
     len: usize,
 }
 
 impl FloatFile {
-    /// An empty file at `path`.
-    pub fn create(path: PathBuf) -> Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = file.map_err(|source| Error::Write { path: path.clone(), source })?;
-        Ok(Self { path, file: Mutex::new(file), len: 0 })
-    }
-
-    /// A file of this process in the system's folder for such. Where an open file needs no name it loses it at once, so that
-    /// nothing is left of a run that is killed.
-    pub fn temporary(name: &str) -> Result<Self> {
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("viseme-{}-{number}-{name}.f32", std::process::id()));
-        let file = Self::create(path)?;
-        if cfg!(unix) {
-            let _ = std::fs::remove_file(&file.path);
-        }
-        Ok(file)
+    /// An empty file in `folder`, else in the system's folder for temporary files. It has no name, or one that cannot be guessed, so
+    /// that nobody can put another in its place and nothing is left of a run that is killed.
+    pub fn temporary(folder: Option<&Path>) -> Result<Self> {
+        let folder = folder.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let file = tempfile::tempfile_in(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+        Ok(Self { folder, file: Mutex::new(file), len: 0 })
     }
 
     pub fn append(&mut self, values: &[f32]) -> Result<()> {
         let file = self.file.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let written = file.write_all(bytemuck::cast_slice(values));
-        written.map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        written.map_err(|source| Error::Write { path: self.folder.clone(), source })?;
         self.len += values.len();
         Ok(())
     }
@@ -61,18 +50,8 @@ impl FloatFile {
         let done = file.seek(SeekFrom::Start(4 * held.start as u64)).and_then(|_| file.read_exact(bytes));
         // Appending goes on at the end.
         let done = done.and_then(|()| file.seek(SeekFrom::End(0)));
-        done.map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        done.map_err(|source| Error::Read { path: self.folder.clone(), source })?;
         Ok(values)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for FloatFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::job::Reporter;
 use super::resume::WorkFolder;
+use super::timeline::Timeline;
 use super::two_stage::{System, TwoStage};
 use crate::Result;
 use crate::media::{Fps, Frame};
@@ -12,7 +13,7 @@ pub struct Frames<'a> {
     system: Box<dyn System + 'a>,
     reporter: Reporter<'a>,
     size: [u32; 2],
-    fps: Fps,
+    timeline: Timeline,
     total: u64,
     next: u64,
     failed: bool,
@@ -24,10 +25,10 @@ impl<'a> Frames<'a> {
         system: Box<dyn System + 'a>,
         reporter: Reporter<'a>,
         size: [u32; 2],
-        fps: Fps,
+        timeline: Timeline,
         total: u64,
     ) -> Self {
-        Self { stages, system, reporter, size, fps, total, next: 0, failed: false }
+        Self { stages, system, reporter, size, timeline, total, next: 0, failed: false }
     }
 
     /// Width and height of the frames.
@@ -36,7 +37,7 @@ impl<'a> Frames<'a> {
     }
 
     pub fn fps(&self) -> Fps {
-        self.fps
+        self.timeline.fps()
     }
 
     /// How many there are in all.
@@ -51,7 +52,7 @@ impl<'a> Frames<'a> {
 
     fn make(&mut self, output: u64) -> Result<Frame> {
         self.reporter.cancel.check()?;
-        let inside = Fps::INSIDE.frame_of(output, self.fps) as usize;
+        let Some(inside) = self.timeline.moment(output).inside else { return self.system.unchanged(output) };
         let inside = inside.min(self.stages.plan.output_frames() - 1);
         let picture = self.stages.picture(inside, self.system.as_mut(), &mut self.reporter)?;
         self.system.finish(&picture, inside, output)

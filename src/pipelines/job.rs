@@ -2,6 +2,7 @@
 
 use super::audio::Emit;
 use super::floats::FloatFile;
+use super::resume::WorkFolder;
 use crate::Result;
 use crate::gpu::{Cancel, Gpu};
 use crate::media::Audio;
@@ -57,9 +58,13 @@ pub(super) struct Embeddings {
 }
 
 impl Embeddings {
-    /// What `run` emits, vector by vector.
-    pub fn collect(name: &str, cancel: &Cancel, run: impl FnOnce(Emit<'_>) -> Result<()>) -> Result<Self> {
-        let mut file = FloatFile::temporary(name)?;
+    /// What `run` emits, vector by vector, in the job's work folder, where it has one.
+    pub fn collect(
+        work: Option<&WorkFolder>,
+        cancel: &Cancel,
+        run: impl FnOnce(Emit<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let mut file = FloatFile::temporary(work.map(WorkFolder::dir))?;
         let mut width = 0;
         run(&mut |vector| {
             width = vector.len();
@@ -84,9 +89,9 @@ impl Embeddings {
     }
 }
 
-/// All samples at 16 kHz, on disk.
-pub(super) fn read_samples(audio: &Audio, cancel: &Cancel) -> Result<FloatFile> {
-    let mut file = FloatFile::temporary("samples")?;
+/// All samples at 16 kHz, on disk: in the job's work folder, where it has one.
+pub(super) fn read_samples(audio: &Audio, work: Option<&WorkFolder>, cancel: &Cancel) -> Result<FloatFile> {
+    let mut file = FloatFile::temporary(work.map(WorkFolder::dir))?;
     for block in audio.blocks()? {
         file.append(&block?)?;
         cancel.check()?;

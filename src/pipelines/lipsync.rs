@@ -7,12 +7,13 @@
 use super::audio::{hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
 use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
-use super::region::Regions;
+use super::region::{Filmed, Regions};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
-use super::segments::{Extend, FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::segments::{FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
@@ -20,11 +21,12 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
-use crate::media::{Audio, Fps, Frame, FrameSource};
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, MOST_FEATHER, Region, Rgb8};
+use crate::ops::{KERNELS, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
+use std::cell::OnceCell;
 
 /// What happens to the decoded crop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,10 +46,13 @@ pub struct Options {
     pub mask: MaskRule,
     pub length: Length,
     pub extend: Extend,
+    /// The stretch of the video to work on, in its seconds; the second None: as long as the speech. All else of the video stays
+    /// as it is, and [`Options::length`] and [`Options::extend`] do not count. None: the whole video.
+    pub part_s: Option<(f64, Option<f64>)>,
     pub paste: Paste,
     /// Pixels of the crop over which the mask fades; None: a fiftieth of its side.
     pub feather: Option<f32>,
-    /// The crop's place in the picture; None: around the landmarks.
+    /// The crop's place in the picture, in stored pixels; None: around the landmarks.
     pub face: Option<Region>,
     /// A random sample of the encoder's posterior instead of its mode.
     pub sample_posterior: bool,
@@ -63,6 +68,7 @@ impl Default for Options {
             mask: MaskRule::default(),
             length: Length::Audio,
             extend: Extend::Bounce,
+            part_s: None,
             paste: Paste::Mask,
             feather: None,
             face: None,
@@ -84,6 +90,7 @@ pub struct LipSync<'a> {
     options: Options,
     reporter: Reporter<'a>,
     work: Option<WorkFolder>,
+    surveyed: OnceCell<Survey>,
 }
 
 impl Options {
@@ -119,11 +126,13 @@ impl<'a> LipSync<'a> {
             options: Options::default(),
             reporter: Reporter::default(),
             work: None,
+            surveyed: OnceCell::new(),
         }
     }
 
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self.surveyed = OnceCell::new();
         self
     }
 
@@ -151,21 +160,37 @@ impl<'a> LipSync<'a> {
         self
     }
 
-    /// What will be done, from a first pass over video and audio.
+    /// What will be done, from a first pass over the audio, and over the video where its source does not know its frame times.
     pub fn survey(&self) -> Result<Survey> {
         self.options.check()?;
-        let mut source = (self.video)()?;
-        let mut video_frames = 0;
-        while source.next_frame()?.is_some() {
-            video_frames += 1;
-            self.reporter.cancel.check()?;
+        if let Some(survey) = self.surveyed.get() {
+            return Ok(survey.clone());
         }
-        if video_frames == 0 {
+        let survey = self.look()?;
+        Ok(self.surveyed.get_or_init(|| survey).clone())
+    }
+
+    fn look(&self) -> Result<Survey> {
+        let mut source = (self.video)()?;
+        let times = match source.times() {
+            Some(times) => times,
+            None => {
+                let mut count = 0;
+                while source.next_frame()?.is_some() {
+                    count += 1;
+                    self.reporter.cancel.check()?;
+                }
+                FrameTimes::Constant { fps: source.fps(), count }
+            }
+        };
+        if times.count() == 0 {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
-        self.landmarks.check_count("landmarks", video_frames)?;
         let samples = count_samples(&self.audio, &self.reporter.cancel)?;
-        Survey::new(&self.options, source.size(), source.fps(), video_frames, samples)
+        let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
+        survey.pixel_aspect = source.pixel_aspect();
+        survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
+        Ok(survey)
     }
 
     /// Does it: finished frames in order, made as they are asked for. Errors come as the last item.
@@ -185,16 +210,16 @@ impl<'a> LipSync<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, &cancel)?;
+        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
         let hubert = {
             let model = weights.hubert(&gpu, storage)?;
-            Embeddings::collect("hubert", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 hubert_embeddings(&gpu, &model, &samples, inside, parity, emit)
             })?
         };
         let wavlm = {
             let model = weights.wavlm(&gpu, storage)?;
-            Embeddings::collect("wavlm", &cancel, |emit| {
+            Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
                 wavlm_embeddings(&gpu, &model, &samples, inside, parity, emit)
             })?
         };
@@ -211,10 +236,9 @@ impl<'a> LipSync<'a> {
         let interpolation = Stage { unet, weaker: None, projection, embeddings: wavlm, course, phase, noise };
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
-        let landmarks = self.landmarks.for_pictures("landmarks", survey.size)?;
         let footage = Footage {
             encoder: weights.encoder(&gpu, storage)?,
-            regions: Regions::new(&landmarks, survey.size, options.face, parity, side)?,
+            regions: survey.regions(&self.landmarks, &options, side)?,
             sources: FrameReader::new((self.video)()?),
             encoded: FrameReader::new((self.video)()?),
             occluder: self.occluder.map(FrameReader::new),
@@ -227,6 +251,7 @@ impl<'a> LipSync<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
             coding: storage.coding,
+            depth: footage.sources.depth(),
             seam: Seam::Keyframe,
             plan: survey.plan,
             sampling,
@@ -239,7 +264,7 @@ impl<'a> LipSync<'a> {
         };
         reporter.total = stages.units(inside);
         let size = footage.size();
-        Ok(Frames::new(stages, Box::new(footage), reporter, size, survey.fps, survey.output_frames))
+        Ok(Frames::new(stages, Box::new(footage), reporter, size, survey.timeline, survey.output_frames))
     }
 }
 
@@ -248,28 +273,61 @@ impl<'a> LipSync<'a> {
 pub struct Survey {
     /// Width and height of the video.
     pub size: [u32; 2],
-    pub fps: Fps,
-    pub video_frames: u64,
+    /// Width of a pixel over its height, as it is shown.
+    pub pixel_aspect: f64,
+    pub timeline: Timeline,
     pub samples: usize,
     /// Frames at 25 a second.
     pub inside_frames: usize,
-    pub video_inside_frames: usize,
     /// Frames that come out, at the video's rate.
     pub output_frames: u64,
     pub plan: Plan,
+    /// Longer side of the square around the face, in the video's pixels.
+    pub crop_side: f64,
 }
 
 impl Survey {
-    fn new(options: &Options, size: [u32; 2], fps: Fps, video_frames: u64, samples: usize) -> Result<Self> {
-        let video_inside_frames = Fps::INSIDE.frames_in(video_frames, fps) as usize;
+    fn new(options: &Options, size: [u32; 2], fps: Fps, times: FrameTimes, samples: usize) -> Result<Self> {
         let audio_frames = samples.div_ceil(FRAME_SAMPLES);
+        let strip = Timeline::new(times.clone(), fps, Extend::Hold, 0).strip();
+        if let Some(part_s) = options.part_s {
+            let part = part(part_s, strip, fps, audio_frames)?;
+            if options.paste == Paste::None {
+                let remedy = "the rest of the video has another size than the crop";
+                let problem = Problem::new("a part of the video", "the mask pasted back", "the crop");
+                return Err(problem.remedy(remedy).usage());
+            }
+            let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
+            let plan = Plan::keysync(inside_frames, options.parity)?;
+            let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
+            return Ok(Self {
+                size,
+                pixel_aspect: 1.0,
+                timeline,
+                samples,
+                inside_frames,
+                output_frames: strip,
+                plan,
+                crop_side: 0.0,
+            });
+        }
+        let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
         let inside_frames = match options.parity {
             Parity::Corrected => options.length.frames(audio_frames, video_inside_frames),
             Parity::Upstream => audio_frames.min(video_inside_frames).min(max_frames(UPSTREAM_CAP_S, 25)),
         };
         let plan = Plan::keysync(inside_frames, options.parity)?;
         let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
-        Ok(Self { size, fps, video_frames, samples, inside_frames, video_inside_frames, output_frames, plan })
+        let timeline = Timeline::new(times, fps, options.extend, inside_frames);
+        Ok(Self { size, pixel_aspect: 1.0, timeline, samples, inside_frames, output_frames, plan, crop_side: 0.0 })
+    }
+
+    /// The crop of each frame of the video, `side` pixels large for the networks. Errors: landmarks that do not belong to it.
+    fn regions(&self, landmarks: &Landmarks, options: &Options, side: usize) -> Result<Regions> {
+        let landmarks = landmarks.for_pictures("landmarks", self.size)?;
+        let landmarks = landmarks.per_frame("landmarks", self.timeline.times(), self.timeline.fps())?;
+        let filmed = Filmed { size: self.size, pixel_aspect: self.pixel_aspect, times: self.timeline.times().clone() };
+        Regions::new(&landmarks, filmed, options.face, options.parity, side)
     }
 
     /// What the job asks of its networks. Errors: sampling that no loop can be made of.
@@ -288,6 +346,24 @@ impl Survey {
             storage: options.storage,
         })
     }
+}
+
+/// The output frames of a stretch given in seconds. Errors: it is empty, or begins behind the video's end.
+fn part((from_s, to_s): (f64, Option<f64>), strip: u64, fps: Fps, audio_frames: usize) -> Result<Part> {
+    let length_s = strip as f64 / fps.as_f64();
+    let frame = |time_s: f64| (time_s * fps.as_f64()).round() as u64;
+    let first = frame(from_s);
+    let end = match to_s {
+        Some(to_s) => frame(to_s),
+        None => first + fps.frames_in(audio_frames as u64, Fps::INSIDE),
+    };
+    let part = Part { first, end: end.min(strip) };
+    if from_s >= 0.0 && part.first < part.end {
+        return Ok(part);
+    }
+    let to = to_s.map_or("the end of the speech".to_string(), |to_s| format!("{to_s} s"));
+    let expected = format!("a stretch of the video, which lasts {length_s:.2} s");
+    Err(Problem::new("the part to work on", expected, format!("from {from_s} s to {to}")).usage())
 }
 
 /// The video whose mouth is made anew.
@@ -318,9 +394,7 @@ impl Footage {
 
     /// The source frame that inside frame `inside` of the plan is made from.
     fn source_of(&self, inside: usize) -> u64 {
-        let inside = self.survey.plan.source(inside);
-        let shown = self.options.extend.source(inside, self.survey.video_inside_frames);
-        self.survey.fps.frame_of(shown as u64, Fps::INSIDE).min(self.survey.video_frames - 1)
+        self.survey.timeline.source_of_inside(self.survey.plan.source(inside))
     }
 
     /// The mask of an inside frame, 1 where it is generated: `[1, side / step, side / step, 1]`.
@@ -343,7 +417,7 @@ impl Footage {
     fn encode(&mut self, frame: usize) -> Result<Clean> {
         let source = self.source_of(frame);
         let region = self.regions.at(source as usize);
-        let picture = upload(&self.gpu, &mut self.encoded, source)?;
+        let picture = upload_frame(&self.gpu, &mut self.encoded, source)?;
         let crop = picture.crop(&[region], self.side)?;
         let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
@@ -374,29 +448,31 @@ impl System for Footage {
     }
 
     /// The source frame under `output` with the picture put back into it.
-    fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame> {
+    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame> {
         if self.options.paste == Paste::None {
             return to_frame(picture);
         }
         let feather = self.options.feather.unwrap_or(self.side as f32 / 50.0);
         let alpha = self.mask(inside, 1)?.feather_mask(feather)?;
-        let source = self.options.extend.source(output as usize, self.survey.video_frames as usize) as u64;
+        let source = self.survey.timeline.moment(output).source;
         let region = self.regions.at(source as usize);
-        let whole = upload(&self.gpu, &mut self.sources, source)?;
+        let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
         to_frame(&whole.composite(picture, &[region], &alpha, feather)?)
+    }
+
+    fn unchanged(&mut self, output: u64) -> Result<Frame> {
+        let source = self.survey.timeline.moment(output).source;
+        Ok(self.sources.frame_or_last(source)?.clone())
     }
 }
 
-fn upload(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb8> {
-    let frame = video.frame(index)?;
-    let frame = frame.ok_or_else(|| Problem::new("video", format!("frame {index}"), "its end").input())?;
-    Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)
+fn upload_frame(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
+    upload(gpu, video.frame_or_last(index)?)
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.
 fn occluded(gpu: &Gpu, frame: &Frame, region: Region, side: usize) -> Result<Tensor> {
-    let picture = Rgb8::upload(gpu, frame.height as usize, frame.width as usize, &frame.rgb)?;
-    let crop = picture.crop(&[region], side)?.to_tensor()?;
+    let crop = upload(gpu, frame)?.crop(&[region], side)?.to_tensor()?;
     // 0 or 1 by the middle grey: the slope is steeper than one level.
     crop.slice_channels(0, 1)?.affine(255.0, 0.0)?.clamp(0.0, 1.0)
 }

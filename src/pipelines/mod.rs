@@ -12,6 +12,7 @@ pub mod resume;
 pub mod sampling;
 pub mod segments;
 pub mod stage;
+pub mod timeline;
 mod two_stage;
 pub mod weights;
 

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::Gpu;
-use crate::media::file::{PARTIAL, write_whole};
+use crate::media::file::{PARTIAL, fitting, write_whole};
 use crate::ops::{ConvBudget, Tuning};
 use crate::{Error, Problem, Result};
 
@@ -51,10 +51,12 @@ struct Choices {
 impl WorkFolder {
     /// The folder beside `output` that a job uses unless told otherwise: `out.mp4` has `out.mp4.viseme`.
     pub fn beside(output: &Path) -> PathBuf {
+        const END: &str = ".viseme";
         // Without the slash that may end a folder's name.
-        let mut name = output.components().collect::<PathBuf>().into_os_string();
-        name.push(".viseme");
-        name.into()
+        let output = output.components().collect::<PathBuf>();
+        let mut name = fitting(output.file_name().unwrap_or_default(), END.len());
+        name.push(END);
+        output.with_file_name(name)
     }
 
     /// A new folder at `dir`, or the one that an earlier run of the same job left there; one in which nothing is finished serves

@@ -402,34 +402,6 @@ impl Length {
     }
 }
 
-/// How a video goes on past its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Extend {
-    /// Backwards, then forwards again; neither end is shown twice in a row.
-    #[default]
-    Bounce,
-    Loop,
-    /// Its last frame.
-    Hold,
-}
-
-impl Extend {
-    /// The frame of a video of `video_frames` (1 or more) that output frame `frame` shows.
-    pub fn source(self, frame: usize, video_frames: usize) -> usize {
-        let last = video_frames.saturating_sub(1);
-        match self {
-            _ if frame <= last => frame,
-            Extend::Hold => last,
-            Extend::Loop => frame % (last + 1),
-            Extend::Bounce if last == 0 => 0,
-            Extend::Bounce => match frame % (2 * last) {
-                forwards if forwards <= last => forwards,
-                backwards => 2 * last - backwards,
-            },
-        }
-    }
-}
-
 /// 16 kHz samples of one frame at 25 fps.
 pub const FRAME_SAMPLES: usize = 640;
 

@@ -14,7 +14,7 @@ use crate::media::Frame;
 use crate::models::clip_unet::{AudioProjection, ClipUnet};
 use crate::models::vae::{Decoder, Encoder, LATENT_SCALE};
 use crate::nn::Trace;
-use crate::ops::{Inpaint, Rgb8};
+use crate::ops::{Depth, Inpaint, Rgb};
 use crate::tensor::Tensor;
 use crate::{Error, Problem, Result};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,12 @@ pub(super) trait System {
     }
 
     /// Output frame `output`, whose picture is that of frame `inside`.
-    fn finish(&mut self, picture: &Rgb8, inside: usize, output: u64) -> Result<Frame>;
+    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame>;
+
+    /// Output frame `output` where nothing is made anew.
+    fn unchanged(&mut self, output: u64) -> Result<Frame> {
+        Err(Problem::new(format!("output frame {output}"), "a picture of its own", "none").shape())
+    }
 }
 
 /// What becomes of the frame that two windows share.
@@ -95,6 +100,8 @@ pub(super) struct TwoStage {
     pub decoder: Decoder,
     /// How the decoder's activations are stored.
     pub coding: Elem,
+    /// Of the pictures' values.
+    pub depth: Depth,
     pub seam: Seam,
     /// Height and width of the latents.
     pub latent: [usize; 2],
@@ -115,7 +122,7 @@ pub(super) struct State {
     pending: VecDeque<FrameLatents>,
     decoded: usize,
     /// The last frame that was decoded.
-    current: Option<(usize, Rgb8)>,
+    current: Option<(usize, Rgb)>,
 }
 
 /// A chunk whose keyframes are made and whose windows are being made.
@@ -144,7 +151,7 @@ impl TwoStage {
     }
 
     /// The picture of frame `inside`; frames are asked for in order.
-    pub fn picture(&mut self, inside: usize, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<Rgb8> {
+    pub fn picture(&mut self, inside: usize, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<Rgb> {
         if let Some((index, picture)) = &self.state.current
             && *index == inside
         {
@@ -166,7 +173,7 @@ impl TwoStage {
         }
     }
 
-    fn decode(&self, latents: &[Tensor]) -> Result<Rgb8> {
+    fn decode(&self, latents: &[Tensor]) -> Result<Rgb> {
         let decode = |latent: &Tensor| {
             let latent = latent.affine(1.0 / LATENT_SCALE, 0.0)?.cast(self.coding)?;
             self.decoder.forward(&latent, &mut Trace::off())?.cast(Elem::F32)?.clamp(-1.0, 1.0)
@@ -179,7 +186,7 @@ impl TwoStage {
             let share = 1.0 / (index + 2) as f32;
             picture = picture.add_scaled(1.0 - share, &decode(latent)?, share)?;
         }
-        Rgb8::from_tensor(&picture)
+        Rgb::from_tensor_at(&picture, self.depth)
     }
 
     /// Queues the latents of the next windows, of the next chunk where this one has none left.
@@ -444,7 +451,7 @@ struct Clip {
 
 /// Scaled latents `[1, height / 8, width / 8, 4]` of a crop: the mode of the encoder's posterior, or a random sample of it drawn
 /// for `(seed, frame)`. Activations are stored as `coding`.
-pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
+pub(super) fn encode(encoder: &Encoder, crop: &Rgb, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
     let moments = encoder.forward(&crop.to_tensor()?.cast(coding)?, &mut Trace::off())?;
     let mut latent = moments.mean.cast(Elem::F32)?;
     if let Some((seed, frame)) = sample {
@@ -454,6 +461,11 @@ pub(super) fn encode(encoder: &Encoder, crop: &Rgb8, coding: Elem, sample: Optio
     latent.affine(LATENT_SCALE, 0.0)
 }
 
-pub(super) fn to_frame(picture: &Rgb8) -> Result<Frame> {
-    Ok(Frame { width: picture.width() as u32, height: picture.height() as u32, rgb: picture.to_bytes()? })
+pub(super) fn upload(gpu: &Gpu, frame: &Frame) -> Result<Rgb> {
+    Rgb::upload_at(gpu, frame.height as usize, frame.width as usize, frame.depth, &frame.rgb)
+}
+
+pub(super) fn to_frame(picture: &Rgb) -> Result<Frame> {
+    let (width, height) = (picture.width() as u32, picture.height() as u32);
+    Ok(Frame { width, height, depth: picture.depth(), rgb: picture.to_bytes()? })
 }

@@ -1,5 +1,6 @@
 //! Which file holds which network: a folder of published names, single files, or the small demo networks.
 
+use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
 use crate::models::beats::{self, Beats};
 use crate::models::clip_unet::{self, AudioProjection, ClipUnet};
@@ -201,6 +202,12 @@ impl WeightSet {
         self.weights.contains_key(&role)
     }
 
+    /// Pixels of a side of the pictures that a stage makes, by its learned mask; 512 where it has none.
+    pub fn crop_side(&self, stage: Role) -> Result<usize> {
+        let mask = self.of(stage)?.shape("model.learned_mask");
+        Ok(LATENT_STEP * mask.and_then(|shape| shape.get(1).copied()).unwrap_or(64))
+    }
+
     /// What a job costs on `gpu`, from the shapes of the weights alone.
     pub fn estimate(&self, gpu: &Gpu, demand: &Demand) -> Result<Estimate> {
         let count = |role: Role, prefix: &str| -> Result<f64> {
@@ -224,8 +231,7 @@ impl WeightSet {
         // Of the published UNet a clip of 14 frames at 64x64 takes 18.4 TFLOP with 1525 M parameters, a decoded and an encoded
         // frame 4.2 TFLOP; the work goes with the parameters and the places (notes: cost at full size).
         let stage = count(demand.interpolation, "model.diffusion_model")?;
-        let mask = self.of(demand.interpolation)?.shape("model.learned_mask");
-        let side = mask.and_then(|shape| shape.get(1).copied()).unwrap_or(64) as f64;
+        let side = (self.crop_side(demand.interpolation)? / LATENT_STEP) as f64;
         let share = stage / 1.525e9 * (side / 64.0).powi(2);
         let flops = share * (18.4e12 * demand.clip_work + 4.2e12 * demand.frames as f64);
         // At its widest a clip holds ten tensors of the first level's size: skips, two of them side by side, their norm, and what

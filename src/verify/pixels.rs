@@ -4,7 +4,7 @@ use super::checker::{Checker, channels_first, channels_last};
 use super::golden::{Array, Comparison, Worst, compare};
 use crate::face::landmarks::{Face, Landmarks, POINTS};
 use crate::face::mask::{MaskKind, MaskRule};
-use crate::ops::{Filter, Rgb8};
+use crate::ops::{Filter, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
@@ -164,7 +164,7 @@ pub fn check_resize(checker: &mut Checker<'_>) -> Result<()> {
             let found = format!("{:?} to {:?}", input.shape, output.shape);
             return Err(Problem::new(name, "[frames, height, width, 3] to [frames, 3, height, width]", found).input());
         };
-        let from = Rgb8::upload(checker.gpu, *from_height, *from_width, input.to_u8()?)?;
+        let from = Rgb::upload(checker.gpu, *from_height, *from_width, input.to_u8()?)?;
         let resized = from.resize(*height, *width, Filter::Bilinear)?;
         let got: Vec<f32> = resized.to_bytes()?.into_iter().map(f32::from).collect();
         exact(checker, &name, &got, &channels_last(&output.shape, &output.to_f32())?.1);

@@ -5,6 +5,9 @@
 mod animate;
 #[path = "../common/device.rs"]
 mod device;
+mod gallery;
+#[path = "../common/numbered.rs"]
+mod numbered;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;
@@ -14,6 +17,8 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use viseme::media::Frame;
+use viseme::media::pixels::Chroma;
+use viseme::ops::Depth;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 const LAYER: &str = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight";
@@ -123,6 +128,31 @@ fn results_that_cannot_be_said_are_an_error() {
     }
     let ended = viseme().args(["convert", "absent.pt", "out"]).stderr(full()).status().expect("viseme");
     assert_eq!(ended.code(), Some(3), "that nothing can be said changes no code");
+}
+
+#[test]
+fn depth_chroma_and_shape_go_from_file_to_file() {
+    if !gpu() || !scene::ffmpeg() {
+        return;
+    }
+    let scene = Scene::new(3, 0.12);
+    let pictures = ["-framerate", "25", "-i", "in/%04d.png"];
+    let deep = ["-vf", "scale=out_color_matrix=bt709,format=yuv422p10le,setsar=16/15", "-c:v", "ffv1"];
+    scene.make("deep.mkv", &[&pictures[..], &deep].concat());
+    ended_well(&mut scene.lipsync(&[("--video", "deep.mkv"), ("--out", "out.mp4"), ("--ffmpeg", "")]));
+    let (source, made) = (scene.probe("deep.mkv"), scene.probe("out.mp4"));
+    assert_eq!((made.look.pixels, made.look.pixel_aspect), (source.look.pixels, Some([16, 15])));
+    assert_eq!((made.look.pixels.bits, made.look.pixels.chroma), (10, Chroma::Yuv422));
+
+    scene.make("deep/%04d.png", &[&pictures[..], &["-pix_fmt", "rgb48be"]].concat());
+    ended_well(&mut scene.lipsync(&[("--video", "deep"), ("--out", "out")]));
+    let (sources, frames) = (scene.frames("deep"), scene.frames("out"));
+    assert_eq!(frames.len(), 3);
+    for (made, source) in frames.iter().zip(&sources) {
+        assert_eq!(made.depth, Depth::Sixteen);
+        let third = made.rgb.len() / 3;
+        assert!(made.rgb[..third] == source.rgb[..third] && made.rgb != source.rgb);
+    }
 }
 
 #[test]

@@ -73,13 +73,16 @@ const SIDE: u32 = 64;
 
 /// A folder with pictures, speech and landmarks in it, and the small networks elsewhere.
 pub struct Scene {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder at the end, where it is the scene's own.
+    _own: Option<TempDir>,
 }
 
 impl Scene {
     /// `frames` pictures of 64x64 in `in`, `seconds` of sound in `speech.wav`, a face for each picture in `points.json`.
     pub fn new(frames: usize, seconds: f64) -> Self {
-        let scene = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let own = tempfile::tempdir().expect("a temporary folder");
+        let scene = Self { folder: own.path().to_path_buf(), _own: Some(own) };
         std::fs::create_dir(scene.path("in")).expect("a folder");
         std::fs::create_dir(scene.path("tmp")).expect("a folder");
         for index in 0..frames {
@@ -88,16 +91,7 @@ impl Scene {
                 .expect("a picture");
         }
 
-        let (channels, sample_rate, sample_format) = (1, 16_000, hound::SampleFormat::Int);
-        let spec = hound::WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format };
-        let mut wav = hound::WavWriter::create(scene.path("speech.wav"), spec).expect("a wav file");
-        for i in 0..(seconds * 16_000.0).round() as usize {
-            let t = i as f64 / 16_000.0;
-            let value = (t * 1200.0).sin() * (0.6 + 0.4 * (t * 25.0).sin());
-            wav.write_sample((value * 12_000.0) as i16).expect("a sample");
-        }
-        wav.finalize().expect("a wav file");
-
+        Self::speech(&scene.path("speech.wav"), seconds);
         let demo: serde_json::Value =
             serde_json::from_str(include_str!("../../examples/demo/landmarks.json")).expect("landmarks");
         let scale = f64::from(SIDE) / demo["width"].as_f64().expect("a width");
@@ -108,8 +102,26 @@ impl Scene {
         scene
     }
 
+    /// Jobs in a folder that is there already.
+    pub fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf(), _own: None }
+    }
+
+    /// A sound that rises and falls, at 16 kHz.
+    pub fn speech(path: &Path, seconds: f64) {
+        let (channels, sample_rate, sample_format) = (1, 16_000, hound::SampleFormat::Int);
+        let spec = hound::WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format };
+        let mut wav = hound::WavWriter::create(path, spec).expect("a wav file");
+        for i in 0..(seconds * 16_000.0).round() as usize {
+            let t = i as f64 / 16_000.0;
+            let value = (t * 1200.0).sin() * (0.6 + 0.4 * (t * 25.0).sin());
+            wav.write_sample((value * 12_000.0) as i16).expect("a sample");
+        }
+        wav.finalize().expect("a wav file");
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub fn landmarks(&self) -> serde_json::Value {
@@ -147,7 +159,7 @@ impl Scene {
             }
         }
         let mut command = viseme();
-        command.current_dir(self.folder.path()).env("TMPDIR", self.path("tmp")).arg(name);
+        command.current_dir(&self.folder).env("TMPDIR", self.path("tmp")).arg(name);
         // One word each, so that a value may begin with a dash.
         command.args(options.into_iter().map(|(name, value)| format!("{name}={value}"))).args(flags);
         command
@@ -164,7 +176,7 @@ impl Scene {
         };
         let mut want: Vec<&str> = ["in", "points.json", "speech.wav", "tmp"].iter().chain(more).copied().collect();
         want.sort_unstable();
-        assert_eq!(names(self.folder.path()), want);
+        assert_eq!(names(&self.folder), want);
         assert_eq!(names(&self.path("tmp")), [""; 0], "temporary files");
     }
 
@@ -181,7 +193,7 @@ impl Scene {
             std::fs::create_dir(self.path(folder)).expect("a folder");
         }
         let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-loglevel", "error", "-y"]).args(args).arg(out).current_dir(self.folder.path());
+        command.args(["-nostdin", "-loglevel", "error", "-y"]).args(args).arg(out).current_dir(&self.folder);
         let ended = command.output().expect("ffmpeg starts");
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     }

@@ -23,13 +23,13 @@ struct Encoding {
     rate_hz: u32,
 }
 
-/// The tone; a second channel holds minus a half of it, so that their mean is a quarter.
+/// The tone; a second channel holds a half of it, so that their mean is three quarters.
 fn write_wav(path: &Path, Encoding { format, bits, channels, rate_hz }: Encoding, samples: usize) {
     let spec = WavSpec { channels, sample_rate: rate_hz, bits_per_sample: bits, sample_format: format };
     let mut wav = WavWriter::create(path, spec).expect("a wav file");
     for i in 0..samples {
         for channel in 0..channels {
-            let value = tone(i, rate_hz) * if channel == 0 { 1.0 } else { -0.5 };
+            let value = tone(i, rate_hz) * if channel == 0 { 1.0 } else { 0.5 };
             match format {
                 SampleFormat::Float => wav.write_sample(value as f32).expect("sample"),
                 SampleFormat::Int => {
@@ -75,7 +75,7 @@ fn wav_of_every_depth_rate_and_channel_count_is_the_tone() {
             if case.format == SampleFormat::Float { 1e-7 } else { 0.5f64.powi(i32::from(case.bits)).max(1e-7) };
         // Rounding errors of many samples add up in the filter.
         let bar = if case.rate_hz == 16_000 { rounding } else { 2.0 * rounding + RESAMPLING };
-        expect_tone(&format!("{case:?}"), &samples, seconds, if case.channels == 2 { 0.25 } else { 1.0 }, bar);
+        expect_tone(&format!("{case:?}"), &samples, seconds, if case.channels == 2 { 0.75 } else { 1.0 }, bar);
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use viseme::media::frames::FrameReader;
 use viseme::media::probe::{Look, Matrix, Range, VideoInfo, probe};
-use viseme::media::reader::{VideoReader, count_frames};
+use viseme::media::reader::VideoReader;
 use viseme::media::writer::{VideoSpec, VideoWriter};
-use viseme::media::{Ffmpeg, Fps, FrameSink, FrameSource};
+use viseme::media::{Ffmpeg, Fps, FrameSink, FrameSource, FrameTimes};
 
 /// `count` numbered frames, encoded by this crate.
 pub fn video(ffmpeg: &Ffmpeg, folder: &TempDir, name: &str, count: u64, size: [u32; 2], fps: Fps) -> PathBuf {
@@ -47,9 +47,7 @@ fn every_frame_comes_once_and_any_by_its_number() {
             let case = format!("{} at {rate}", path.display());
             let info = probe(&ffmpeg, path).expect(&case);
             assert_eq!((info.size, info.fps, info.has_audio), ([64, 48], rate, false), "{case}");
-            assert_eq!(count_frames(&ffmpeg, &info).expect(&case), COUNT, "{case}: counted");
-            let estimate = info.frames_estimate;
-            assert!(estimate.abs_diff(COUNT) <= 2, "{case}: estimated {estimate}");
+            assert_eq!(info.times, FrameTimes::Constant { fps: rate, count: COUNT }, "{case}");
             let mut reader = VideoReader::new(&ffmpeg, info);
             assert_eq!(numbers(&mut reader), (0..COUNT).collect::<Vec<_>>(), "{case}: in order");
             for index in [0, 1, 37, 36, 69, 5] {
@@ -103,9 +101,10 @@ fn ffprobe_and_ffmpeg_describe_a_video_alike() {
         let path = video(&ffmpeg, &folder, name, 30, size, rate);
         let with = probe(&ffmpeg, &path).expect("ffprobe");
         let without = probe(&ffmpeg.clone().without_probe(), &path).expect("ffmpeg alone");
-        let essence = |info: &VideoInfo| (info.size, info.fps, info.rotation, info.has_audio, info.look.clone());
+        let essence = |info: &VideoInfo| {
+            (info.size, info.fps, info.times.clone(), info.rotation, info.has_audio, info.look.clone())
+        };
         assert_eq!(essence(&with), essence(&without), "{name}");
-        assert!(with.frames_estimate.abs_diff(without.frames_estimate) <= 1, "{name}");
         let mut reader = VideoReader::new(&ffmpeg, without);
         reader.seek(17).expect("seek");
         assert_eq!(reader.next_frame().expect("decodes").as_ref().map(number_of), Some(17), "{name}");
@@ -148,31 +147,65 @@ fn a_turned_video_is_read_upright() {
 }
 
 #[test]
-fn a_variable_rate_becomes_a_constant_one() {
+fn variable_times_are_read_from_the_file() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
+    let source = video(&ffmpeg, &folder, "a.mp4", 90, [64, 48], fps(30, 1)).display().to_string();
     // Of 30 frames a second every third is missing in the first second, two of three later.
     let select = "select='if(lt(t,1),mod(n,3),not(mod(n,3)))'";
-    for name in ["v.mkv", "v.mp4"] {
+    let kept: Vec<u64> = (0..90).filter(|n| if *n < 30 { n % 3 != 0 } else { n % 3 == 0 }).collect();
+    for name in ["v.mkv", "v.mp4", "v.webm"] {
         let path = at(&folder, name);
-        make(&path, &["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=3", "-vf", select]);
-        let info = probe(&ffmpeg, &path).expect("a video");
-        let count = count_frames(&ffmpeg, &info).expect("decodes");
-        let seconds = count as f64 / info.fps.as_f64();
-        assert!((2.8..3.2).contains(&seconds), "{name}: {count} frames at {} last {seconds} s, not 3", info.fps);
-        let mut reader = VideoReader::new(&ffmpeg, info);
-        let mut all = Vec::new();
-        while let Some(frame) = reader.next_frame().expect("decodes") {
-            all.push(frame);
-        }
-        assert_eq!(all.len() as u64, count, "{name}");
-        for index in [20, 3, 44, 31, 32, 45] {
-            reader.seek(index as u64).expect("seek");
-            for want in &all[index..index + 3] {
-                assert!(reader.next_frame().expect("decodes").as_ref() == Some(want), "{name}: seek to frame {index}");
+        let codec =
+            if name == "v.webm" { ["-c:v", "libvpx-vp9", "-b:v", "1M"] } else { ["-c:v", "libx264", "-crf", "10"] };
+        make(&path, &[&["-i", &source, "-vf", select, "-fps_mode", "vfr"][..], &codec].concat());
+        for info in [probe(&ffmpeg, &path), probe(&ffmpeg.clone().without_probe(), &path)] {
+            let info = info.expect("a video");
+            assert_eq!((info.fps, info.times.count()), (fps(30, 1), kept.len() as u64), "{name}");
+            for (frame, number) in kept.iter().enumerate() {
+                let (want, got) = ((number - kept[0]) as f64 / 30.0, info.times.start_s(frame as u64));
+                assert!((want - got).abs() < 2e-3, "{name}: frame {frame} comes at {got} s, not {want} s");
+            }
+            let mut reader = VideoReader::new(&ffmpeg, info);
+            assert_eq!(numbers(&mut reader), kept, "{name}: in order");
+            for index in [20, 3, 39, 31, 32, 0] {
+                reader.seek(index as u64).expect("seek");
+                let frame = reader.next_frame().expect("decodes").as_ref().map(number_of);
+                assert_eq!(frame, Some(kept[index]), "{name}: seek to frame {index}");
             }
         }
     }
+}
+
+#[test]
+fn a_rate_follows_from_the_time_stamps() {
+    let of = |stamps: &[f64], nominal: &[Fps]| FrameTimes::of_stamps("stamps", stamps, 0.0, nominal).expect("times");
+    let at = |rate: f64, frames: &mut dyn Iterator<Item = u64>| frames.map(|i| i as f64 / rate).collect::<Vec<_>>();
+    let constant = |fps, count| (FrameTimes::Constant { fps, count }, fps);
+    // Milliseconds, as WebM rounds, over half an hour; no rate named, and a wrong one.
+    let rounded: Vec<f64> = at(30_000.0 / 1001.0, &mut (0..54_000)).iter().map(|t| (t * 1e3).round() / 1e3).collect();
+    assert_eq!(of(&rounded, &[]), constant(fps(30_000, 1001), 54_000));
+    assert_eq!(of(&rounded, &[fps(1000, 1), fps(30, 1)]), constant(fps(30_000, 1001), 54_000));
+    // Frames that are missing from 25 a second leave gaps, and take no time from the others.
+    let (times, shown) = of(&at(25.0, &mut (0..500).filter(|i| i % 7 != 3)), &[fps(1000, 1), fps(2143, 100)]);
+    assert_eq!((shown, times.count(), times.is_constant()), (fps(25, 1), 429, false));
+    assert_eq!((times.at(0.121), times.at(0.161), times.start_s(3)), (2, 3, 0.16));
+    // A phone's camera that slows down in the dark.
+    let mut time = 0.0;
+    let stamps: Vec<f64> = (0..300)
+        .map(|i| {
+            time += if i < 150 { 0.0334 } else { 0.0417 };
+            time
+        })
+        .collect();
+    let (times, shown) = of(&stamps, &[fps(1000, 1), fps(2655, 100)]);
+    assert_eq!((shown, times.count()), (fps(30, 1), 300), "a frame for each");
+    // Too slow to show a mouth.
+    let slow = FrameTimes::Constant { fps: fps(5, 1), count: 20 };
+    assert_eq!(of(&at(5.0, &mut (0..20)), &[fps(5, 1)]), (slow, Fps::INSIDE));
+    assert_eq!(of(&[3.5], &[]), constant(Fps::INSIDE, 1));
+    refused(FrameTimes::of_stamps("v.mp4", &[], 0.0, &[]), 3, &["v.mp4", "a frame or more"]);
+    refused(FrameTimes::of_stamps("v.mp4", &[0.0, 0.2, 0.1], 0.0, &[]), 3, &["frame 1", "goes back"]);
 }
 
 #[test]
@@ -183,8 +216,7 @@ fn colours_survive_with_any_matrix_and_range() {
     for matrix in [None, Some(Matrix::Bt709), Some(Matrix::Smpte170m), Some(Matrix::Bt470bg), Some(Matrix::Bt2020nc)] {
         for range in [None, Some(Range::Limited), Some(Range::Full)] {
             for size in [[64, 48], [63, 47]] {
-                let look =
-                    Look { matrix, range, primaries: bt709.clone(), transfer: bt709.clone(), pixel_aspect: None };
+                let look = Look { matrix, range, ..Look::standard() };
                 let mut spec = VideoSpec::new(size, Fps::INSIDE, look.clone());
                 spec.crf = Some(0);
                 let path = at(&folder, "c.mp4");
@@ -275,13 +307,7 @@ fn what_is_no_video_is_refused_by_name() {
         // Everything before the first cluster: a video without a frame.
         let cluster = bytes.windows(4).position(|w| w == [0x1f, 0x43, 0xb6, 0x75]).expect("a cluster");
         let no_frames = file("none.mkv", &bytes[..cluster]);
-        match probe(&ffmpeg, &no_frames) {
-            Ok(info) => {
-                refused(count_frames(&ffmpeg, &info), 3, &["none.mkv", "a frame or more"]);
-                refused(VideoReader::new(&ffmpeg, info).next_frame(), 3, &["none.mkv", "a frame or more"]);
-            }
-            refusal => refused(refusal, 3, &["none.mkv"]),
-        }
+        refused(probe(&ffmpeg, &no_frames), 3, &["none.mkv"]);
     }
 }
 
@@ -293,7 +319,7 @@ fn a_video_that_was_cut_off_gives_what_is_there() {
     let bytes = std::fs::read(&path).expect("mkv");
     std::fs::write(&path, &bytes[..bytes.len() * 2 / 3]).expect("written");
     let info = probe(&ffmpeg, &path).expect("a video");
-    let count = count_frames(&ffmpeg, &info).expect("decodes");
+    let count = info.times.count();
     assert!((1..100).contains(&count), "{count} frames");
     let got = numbers(&mut VideoReader::new(&ffmpeg, info));
     assert_eq!(got.len() as u64, count);

@@ -2,13 +2,13 @@ use crate::{Fixture, close, gpu};
 use std::collections::BTreeMap;
 use viseme::metrics::image::{laplacian_variance, mean_squared_error, psnr_db, ssim};
 use viseme::metrics::lpips::{Lpips, MIN_SIDE};
-use viseme::ops::Rgb8;
+use viseme::ops::Rgb;
 use viseme::weights::formula::FormulaSource;
 use viseme::weights::{Layers, Source, Weights};
 
-fn grey(height: usize, width: usize, levels: &[u8]) -> Rgb8 {
+fn grey(height: usize, width: usize, levels: &[u8]) -> Rgb {
     let bytes: Vec<u8> = levels.iter().flat_map(|&v| [v; 3]).collect();
-    Rgb8::upload(gpu().expect("a device"), height, width, &bytes).unwrap()
+    Rgb::upload(gpu().expect("a device"), height, width, &bytes).unwrap()
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn pictures_agree_with_python() {
     let fixture = Fixture::read();
     for (size, height, width) in fixture.sizes() {
         let picture =
-            |kind: &str| Rgb8::upload(gpu, height, width, &fixture.bytes(&format!("input.{size}.{kind}"))).unwrap();
+            |kind: &str| Rgb::upload(gpu, height, width, &fixture.bytes(&format!("input.{size}.{kind}"))).unwrap();
         let a = picture("a");
         let want = f64::from(fixture.floats(&format!("output.{size}.laplacian_variance"))[0]);
         close(&size, laplacian_variance(&a).unwrap()[0], want, 1e-7);
@@ -84,10 +84,10 @@ fn frames_are_measured_one_by_one() {
     let fixture = Fixture::read();
     let [a, noisy, blurred] = ["a", "noisy", "blurred"].map(|kind| fixture.bytes(&format!("input.wide.{kind}")));
     let [first, second] = [[a.clone(), a.clone()].concat(), [noisy.clone(), blurred.clone()].concat()]
-        .map(|bytes| Rgb8::upload(gpu, 45, 71, &bytes).unwrap());
+        .map(|bytes| Rgb::upload(gpu, 45, 71, &bytes).unwrap());
     let both = ssim(&first, &second).unwrap();
     for (value, b) in both.iter().zip([noisy, blurred]) {
-        let [a, b] = [&a, &b].map(|bytes| Rgb8::upload(gpu, 45, 71, bytes).unwrap());
+        let [a, b] = [&a, &b].map(|bytes| Rgb::upload(gpu, 45, 71, bytes).unwrap());
         assert_eq!([*value], ssim(&a, &b).unwrap()[..]);
     }
     assert_eq!(laplacian_variance(&first).unwrap().len(), 2);
@@ -106,7 +106,7 @@ fn lpips_agrees_with_python() {
         for (size, height, width) in fixture.sizes().into_iter().filter(|(_, h, w)| h.min(w) >= &MIN_SIDE) {
             let want = fixture.floats(&format!("output.{size}.{net}"));
             let picture =
-                |kind: &str| Rgb8::upload(gpu, height, width, &fixture.bytes(&format!("input.{size}.{kind}"))).unwrap();
+                |kind: &str| Rgb::upload(gpu, height, width, &fixture.bytes(&format!("input.{size}.{kind}"))).unwrap();
             for (kind, want) in fixture.kinds().iter().zip(want.chunks_exact(5)) {
                 let stages = lpips.by_stage(&picture("a"), &picture(kind)).unwrap();
                 // An error of the features enters a squared difference times its root. PyTorch's own f32 is at 1.8e-7.

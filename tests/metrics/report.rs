@@ -25,7 +25,7 @@ impl FrameSource for Greys {
         let [width, height] = self.size;
         let level = self.levels.get(self.next);
         self.next += 1;
-        Ok(level.map(|&level| Frame { width, height, rgb: vec![level; (width * height * 3) as usize] }))
+        Ok(level.map(|&level| Frame::rgb8(width, height, vec![level; (width * height * 3) as usize])))
     }
 
     fn seek(&mut self, index: u64) -> Result<()> {

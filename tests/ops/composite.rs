@@ -1,8 +1,8 @@
 //! Pasting crops back: feather_mask and composite_rgb.
 
-use crate::rgb::{random_bytes, written};
+use crate::rgb::{DEPTHS, random_bytes, values, written};
 use crate::{Random, check, gpu};
-use viseme::ops::{Region, Rgb8};
+use viseme::ops::{Depth, Region, Rgb};
 use viseme::tensor::Tensor;
 
 #[test]
@@ -53,19 +53,28 @@ fn pixels_are_blended_inside_and_kept_outside() {
         region(200.0, 0.0, 32.0, 32.0),
     ];
     let frames = regions.len();
-    let bytes = random_bytes(&mut random, frames * HEIGHT * WIDTH * 3);
-    let colour = [250u8, 3, 128];
-    let x = Rgb8::upload(gpu, HEIGHT, WIDTH, &bytes).unwrap();
-    let crops = Rgb8::upload(gpu, SIDE, SIDE, &colour.repeat(frames * SIDE * SIDE)).unwrap();
     // A disc that fades out before the crop's border on three sides and is cut by the bottom.
     let alpha_at = |row: f64, column: f64| (1.3 - (row - 22.0).hypot(column - 15.5) / 10.0).clamp(0.0, 1.0);
     let alpha: Vec<f32> =
         (0..frames * SIDE * SIDE).map(|i| alpha_at((i / SIDE % SIDE) as f64, (i % SIDE) as f64) as f32).collect();
     let alpha_gpu = Tensor::from_f32(gpu, &[frames, SIDE, SIDE, 1], &alpha).unwrap();
 
-    for feather in [0.0f32, 4.0] {
+    for (feather, depth) in [0.0f32, 4.0].into_iter().flat_map(|feather| DEPTHS.map(|depth| (feather, depth))) {
+        let bytes = random_bytes(&mut random, frames * HEIGHT * WIDTH * 3 * depth.bytes());
+        let colour: &[u8] = match depth {
+            Depth::Eight => &[250, 3, 128],
+            Depth::Sixteen => &[7, 250, 200, 3, 99, 128],
+        };
+        let x = Rgb::upload_at(gpu, HEIGHT, WIDTH, depth, &bytes).unwrap();
+        let crops = Rgb::upload_at(gpu, SIDE, SIDE, depth, &colour.repeat(frames * SIDE * SIDE)).unwrap();
         let y = x.composite(&crops, &regions, &alpha_gpu, feather).unwrap();
-        let got = written("composite", &y);
+        let got = values(&written("composite", &y), depth);
+        let (source_of, colour) = (values(&bytes, depth), values(colour, depth));
+        // Rounding, and what f32 leaves of the place in the crop, of which a step in alpha is a tenth.
+        let slack = match depth {
+            Depth::Eight => 0.51,
+            Depth::Sixteen => 1.5,
+        };
         let (mut kept, mut blended) = (0, 0);
         for (frame, r) in regions.iter().enumerate() {
             for row in 0..HEIGHT {
@@ -75,14 +84,14 @@ fn pixels_are_blended_inside_and_kept_outside() {
                     let a = opacity(&alpha, u, v, r, f64::from(feather));
                     for (c, colour) in colour.iter().enumerate() {
                         let i = ((frame * HEIGHT + row) * WIDTH + column) * 3 + c;
-                        let source = f64::from(bytes[i]);
+                        let source = f64::from(source_of[i]);
                         let want = source + a * (f64::from(*colour) - source);
-                        let at = format!("feather {feather} frame {frame} ({row}, {column}, {c}) alpha {a}");
+                        let at = format!("{depth:?} feather {feather} frame {frame} ({row}, {column}, {c}) alpha {a}");
                         if a == 0.0 {
-                            assert_eq!(got[i], bytes[i], "{at}");
+                            assert_eq!(got[i], source_of[i], "{at}");
                             kept += 1;
                         } else {
-                            assert!((f64::from(got[i]) - want).abs() <= 0.51, "{at}: {}, want {want}", got[i]);
+                            assert!((f64::from(got[i]) - want).abs() <= slack, "{at}: {}, want {want}", got[i]);
                             blended += 1;
                         }
                     }

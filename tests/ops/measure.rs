@@ -1,18 +1,18 @@
 use crate::rgb::random_bytes;
 use crate::{Random, bar, check, gpu, portable_gpu};
 use viseme::gpu::{Elem, Gpu};
-use viseme::ops::Rgb8;
+use viseme::ops::Rgb;
 use viseme::tensor::Tensor;
 
 /// Pairs of frames, height, width.
 const SIZES: [[usize; 3]; 6] = [[1, 1, 1], [2, 1, 7], [3, 5, 1], [2, 16, 16], [1, 97, 131], [2, 300, 257]];
 
-fn upload(bytes: &[u8], size: [usize; 3]) -> Rgb8 {
+fn upload(bytes: &[u8], size: [usize; 3]) -> Rgb {
     upload_to(gpu().expect("a device"), bytes, size)
 }
 
-fn upload_to(gpu: &Gpu, bytes: &[u8], [_, height, width]: [usize; 3]) -> Rgb8 {
-    Rgb8::upload(gpu, height, width, bytes).unwrap()
+fn upload_to(gpu: &Gpu, bytes: &[u8], [_, height, width]: [usize; 3]) -> Rgb {
+    Rgb::upload(gpu, height, width, bytes).unwrap()
 }
 
 /// Every element written, and nothing behind: poison is all ones, which no sum here reaches.
@@ -158,10 +158,10 @@ fn ssim_matches_the_reference() {
 #[test]
 fn pictures_that_do_not_fit_together_are_refused() {
     let Some(gpu) = gpu() else { return };
-    let [a, b] = [[12, 12], [12, 13]].map(|[h, w]| Rgb8::upload(gpu, h, w, &vec![0; h * w * 3]).unwrap());
+    let [a, b] = [[12, 12], [12, 13]].map(|[h, w]| Rgb::upload(gpu, h, w, &vec![0; h * w * 3]).unwrap());
     assert!(a.squared_error(&b).is_err());
     assert!(a.ssim(&b).is_err());
-    let small = Rgb8::upload(gpu, 10, 40, &[0; 1200]).unwrap();
+    let small = Rgb::upload(gpu, 10, 40, &[0; 1200]).unwrap();
     assert!(small.ssim(&small).unwrap_err().to_string().contains("11x11"));
 }
 

@@ -1,8 +1,8 @@
-//! Resizing and cropping 8-bit frames: resample_rgb.
+//! Resizing and cropping frames: resample_rgb.
 
-use crate::rgb::{random_bytes, written};
+use crate::rgb::{DEPTHS, random_bytes, values, written};
 use crate::{Random, gpu};
-use viseme::ops::{Filter, Region, Rgb8};
+use viseme::ops::{Depth, Filter, Region, Rgb};
 
 /// Sums of y[k] * (2k + 1) over all bytes of
 /// `interpolate(x, (height, width), mode="bilinear", antialias=...)` in PyTorch 2, x being the bytes made below.
@@ -19,7 +19,7 @@ fn resized_bytes_equal_pytorchs() {
         let [height, width] = from;
         let value = |i: u64| ((i * i * 7919 + i * 104_729 + 12_345) >> 5) as u8;
         let bytes: Vec<u8> = (0..(frames * height * width * 3) as u64).map(value).collect();
-        let x = Rgb8::upload(gpu, height, width, &bytes).unwrap();
+        let x = Rgb::upload(gpu, height, width, &bytes).unwrap();
         for (filter, want) in [(Filter::Bilinear, bilinear), (Filter::Antialiased, antialiased)] {
             let case = format!("{frames} of {from:?} to {to:?} {filter:?}");
             let y = x.resize(to[0], to[1], filter).unwrap();
@@ -48,8 +48,6 @@ fn crops_match_the_reference() {
     let Some(gpu) = gpu() else { return };
     let mut random = Random(4);
     let (height, width) = (61, 83);
-    let bytes = random_bytes(&mut random, 5 * height * width * 3);
-    let x = Rgb8::upload(gpu, height, width, &bytes).unwrap();
     let region = |left, top, width, height| Region { left, top, width, height };
     let regions = [
         region(0.0, 0.0, 83.0, 61.0),
@@ -58,8 +56,16 @@ fn crops_match_the_reference() {
         region(-20.0, -7.5, 40.0, 40.0),
         region(100.0, 70.0, 9.0, 9.0),
     ];
-    for side in [1, 17, 32] {
-        let got = written("crop", &x.crop(&regions, side).unwrap());
+    for (side, depth) in [1, 17, 32].into_iter().flat_map(|side| DEPTHS.map(|depth| (side, depth))) {
+        let bytes = random_bytes(&mut random, 5 * height * width * 3 * depth.bytes());
+        let x = Rgb::upload_at(gpu, height, width, depth, &bytes).unwrap();
+        let pixels = values(&bytes, depth);
+        let got = values(&written("crop", &x.crop(&regions, side).unwrap()), depth);
+        // Half a level for each of the two roundings; of 16 bits also the weights' unit, 2^-15, twice for each input.
+        let slack = match depth {
+            Depth::Eight => 1.1,
+            Depth::Sixteen => f64::from(2 * (height + width) as u32) / f64::from(side as u32) + 8.0,
+        };
         for (frame, r) in regions.iter().enumerate() {
             for row in 0..side {
                 let scale = r.height / side as f64;
@@ -71,18 +77,23 @@ fn crops_match_the_reference() {
                         let mut want = 0.0;
                         for (i, dw) in down.iter().enumerate().filter(|(_, w)| **w > 0.0) {
                             for (j, aw) in across.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-                                want += dw * aw * f64::from(bytes[((frame * height + i) * width + j) * 3 + c]);
+                                want += dw * aw * f64::from(pixels[((frame * height + i) * width + j) * 3 + c]);
                             }
                         }
                         let got = f64::from(got[((frame * side + row) * side + column) * 3 + c]);
-                        // Half a level for each of the two roundings.
-                        assert!((got - want).abs() <= 1.1, "{frame} {side} ({row}, {column}, {c}): {got}, want {want}");
+                        let at = format!("{depth:?} {frame} {side} ({row}, {column}, {c})");
+                        assert!((got - want).abs() <= slack, "{at}: {got}, want {want}");
                     }
                 }
             }
         }
     }
-    let same = x.frame(1).unwrap().crop(&[region(10.0, 20.0, 32.0, 32.0)], 32).unwrap().to_bytes().unwrap();
-    let row = |i: usize| &bytes[((height + 20 + i) * width + 10) * 3..][..96];
-    assert!((0..32).all(|i| same[i * 96..][..96] == *row(i)), "a crop at scale 1 is a copy");
+    for depth in DEPTHS {
+        let bytes = random_bytes(&mut random, height * width * 3 * depth.bytes());
+        let x = Rgb::upload_at(gpu, height, width, depth, &bytes).unwrap();
+        let same = x.crop(&[region(10.0, 20.0, 32.0, 32.0)], 32).unwrap().to_bytes().unwrap();
+        let pixel = 3 * depth.bytes();
+        let row = |i: usize| &bytes[((20 + i) * width + 10) * pixel..][..32 * pixel];
+        assert!((0..32).all(|i| same[i * 32 * pixel..][..32 * pixel] == *row(i)), "a crop at scale 1 is a copy");
+    }
 }

@@ -10,7 +10,7 @@ use viseme::{Error, Result};
 
 fn portrait(width: u32, height: u32) -> Frame {
     let rgb = (0..width * height).flat_map(|i| [(i % width * 2) as u8, (i / width * 2) as u8, (i / 7) as u8]);
-    Frame { width, height, rgb: rgb.collect() }
+    Frame::rgb8(width, height, rgb.collect())
 }
 
 fn tone(frames: usize) -> Audio {

@@ -4,9 +4,10 @@ use viseme::face::landmarks::Landmarks;
 use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::nn::Trace;
-use viseme::ops::{ConvBudget, ConvClass, Region, Rgb8, Scratch, Tuning};
+use viseme::ops::{ConvBudget, ConvClass, Depth, Region, Rgb, Scratch, Tuning};
 use viseme::pipelines::lipsync::{LipSync, Options, Paste};
-use viseme::pipelines::segments::{Extend, Length, Parity};
+use viseme::pipelines::segments::{Length, Parity};
+use viseme::pipelines::timeline::Extend;
 use viseme::pipelines::weights::Storage;
 use viseme::pipelines::{Cancel, Frames, Phase, Progress, Sampling};
 use viseme::{Error, Result};
@@ -29,7 +30,7 @@ impl Gradients {
                 rgb.extend([(x * 2 + 3 * t) as u8, (y * 2 + t) as u8, ((x * y) / 32 + 5 * t) as u8]);
             }
         }
-        Frame { width, height, rgb }
+        Frame::rgb8(width, height, rgb)
     }
 }
 
@@ -51,6 +52,39 @@ impl FrameSource for Gradients {
     fn seek(&mut self, index: u64) -> Result<()> {
         self.next = index;
         Ok(())
+    }
+}
+
+/// The same with 16 bits a colour, all of them in use.
+struct Deep(Gradients);
+
+impl Deep {
+    fn deepen(frame: Frame) -> Frame {
+        let low = |i: usize| (i * 37 + i / 3 * 11) as u8;
+        let rgb = frame.rgb.iter().enumerate().flat_map(|(i, &high)| [low(i), high]).collect();
+        Frame { depth: Depth::Sixteen, rgb, ..frame }
+    }
+}
+
+impl FrameSource for Deep {
+    fn size(&self) -> [u32; 2] {
+        self.0.size()
+    }
+
+    fn fps(&self) -> Fps {
+        self.0.fps()
+    }
+
+    fn depth(&self) -> Depth {
+        Depth::Sixteen
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>> {
+        Ok(self.0.next_frame()?.map(Self::deepen))
+    }
+
+    fn seek(&mut self, index: u64) -> Result<()> {
+        self.0.seek(index)
     }
 }
 
@@ -129,7 +163,7 @@ fn latents_outside_the_mask_are_the_sources() {
     assert_eq!(made.len(), 14 * per_frame);
     for (index, made) in made.chunks_exact(per_frame).enumerate() {
         let frame = job.source().frame(index as u64);
-        let picture = Rgb8::upload(gpu, SIDE as usize, SIDE as usize, &frame.rgb).unwrap();
+        let picture = Rgb::upload(gpu, SIDE as usize, SIDE as usize, &frame.rgb).unwrap();
         let moments = encoder.forward(&picture.to_tensor().unwrap(), &mut Trace::off()).unwrap();
         let clean = moments.mean.affine(0.18215, 0.0).unwrap().to_f32().unwrap();
         let mask = options.mask.draw(gpu, &[*landmarks.face(index)], SIDE as usize).unwrap();
@@ -182,6 +216,34 @@ fn pixels_outside_the_feathered_mask_are_the_sources_bit_for_bit() {
             }
         }
         assert!(kept > 15_000 && made > 1000, "frame {index}: {kept} kept, {made} made");
+    }
+}
+
+#[test]
+fn sixteen_bits_stay_bit_for_bit_outside_the_mask_and_are_used_inside() {
+    let Some(gpu) = gpu() else { return };
+    let job = Job { size: [200, 150], fps: [25, 1], video_frames: 3, audio_frames: 3 };
+    let region = Region { left: 40.0, top: 10.0, width: 120.0, height: 120.0 };
+    let options = Options { face: Some(region), feather: Some(4.0), ..quick() };
+    let video = move || Ok(Box::new(Deep(job.source())) as Box<dyn FrameSource>);
+    let lipsync = LipSync::new(gpu, weights(), video, job.audio(), job.landmarks()).options(options);
+    let frames: Vec<Frame> = lipsync.frames().unwrap().collect::<Result<_>>().unwrap();
+    assert_eq!(frames.len(), 3);
+    for (index, frame) in frames.iter().enumerate() {
+        let source = Deep::deepen(job.source().frame(index as u64));
+        assert_eq!((frame.depth, frame.rgb.len()), (Depth::Sixteen, source.rgb.len()));
+        let (mut kept, mut low_bytes) = (0, std::collections::BTreeSet::new());
+        for (i, (made, source)) in frame.rgb.chunks_exact(6).zip(source.rgb.chunks_exact(6)).enumerate() {
+            let (x, y) = (i % 200, i / 200);
+            // Outside the crop, and in its upper part, which no mask reaches.
+            if !(40..160).contains(&x) || !(10..130).contains(&y) || y < 30 {
+                assert!(made == source, "frame {index}, pixel {x}, {y}");
+                kept += 1;
+            } else if made != source {
+                low_bytes.insert(made[0]);
+            }
+        }
+        assert!(kept > 14_000 && low_bytes.len() > 200, "frame {index}: {kept} kept, {} low bytes", low_bytes.len());
     }
 }
 
@@ -382,7 +444,7 @@ fn audio_and_occluder_reach_the_picture() {
             Fps::INSIDE
         }
         fn next_frame(&mut self) -> Result<Option<Frame>> {
-            Ok(Some(Frame { width: SIDE, height: SIDE, rgb: vec![255; (SIDE * SIDE * 3) as usize] }))
+            Ok(Some(Frame::rgb8(SIDE, SIDE, vec![255; (SIDE * SIDE * 3) as usize])))
         }
         fn seek(&mut self, _: u64) -> Result<()> {
             Ok(())
