@@ -73,7 +73,7 @@ impl Regions {
     pub fn side(&self) -> f64 {
         match self.rule {
             Rule::Fixed(region) => region.width.max(region.height),
-            Rule::Follow { size } => size,
+            Rule::Follow { size } => size.max(size / self.filmed.pixel_aspect),
         }
     }
 
