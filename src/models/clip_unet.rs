@@ -50,14 +50,11 @@ pub struct Prepared {
 impl ClipUnet {
     /// `l` stands where `model` lies; activations are stored as `elem`.
     pub fn load(l: &Loader, config: Config, elem: Elem) -> Result<Self> {
-        let size = |axis: usize, published: usize| l.dim("learned_mask", axis, published);
-        let learned_mask = l
-            .has("learned_mask")
-            .then(|| load_channels_last(l, "learned_mask", [size(0, 4), size(1, 64), size(2, 64)]))
-            .transpose()?;
-        let unet = l.at("diffusion_model");
         // Beside the noisy latents one latent, and for interpolation the plane that marks both ends.
+        let unet = l.at("diffusion_model");
         let channels = unet.dim("out.2.weight", 0, 4);
+        let mask = [channels, l.dim("learned_mask", 1, 64), l.dim("learned_mask", 2, 64)];
+        let learned_mask = l.has("learned_mask").then(|| load_channels_last(l, "learned_mask", mask)).transpose()?;
         let inputs = if learned_mask.is_some() { 2 * channels + 1 } else { 2 * channels };
         let found = unet.dim("input_blocks.0.0.weight", 1, inputs);
         if found != inputs {

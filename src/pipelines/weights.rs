@@ -314,8 +314,24 @@ impl WeightSet {
                 unet::Config { head_dim },
                 storage.activations,
             )?;
+            self.expect_role(role, &unet)?;
             Ok((unet, AudioProjection::load(&Loader::new(gpu, &w.at("conditioner"), Elem::F32))?))
         })
+    }
+
+    /// An error where a file holds the network of another role: interpolation has a latent of its own for the frames between
+    /// keyframes, KeyFace's keyframes alone take an emotion.
+    fn expect_role(&self, role: Role, unet: &ClipUnet) -> Result<()> {
+        let is_between = matches!(role, Role::Interpolation | Role::KeyfaceInterpolation | Role::KeyfaceWeaker);
+        let (has_mask, feels) = (unet.latent_size().is_some(), unet.feels());
+        if has_mask == is_between && feels == (role == Role::KeyfaceKeyframe) {
+            return Ok(());
+        }
+        let yes = |is: bool| if is { "with" } else { "without" };
+        let found = format!("one {} a learned mask and {} an emotion", yes(has_mask), yes(feels));
+        Err(Problem::new(self.of(role)?.origin(), format!("the {} network", role.name()), found)
+            .remedy("the file of another role was named")
+            .weights())
     }
 
     /// Everything that is missing or misshapen in any of the files, in one error, before a value is read.
@@ -361,7 +377,9 @@ impl WeightSet {
         let config = unet::Config { head_dim: self.setting(Role::KeyfaceWeaker, "num_head_channels", published)? };
         let weights = clip_unet::weaker_weights(self.of(Role::KeyfaceWeaker)?)?;
         let load = |w: &Weights| {
-            ClipUnet::load(&self.loader(gpu, Role::KeyfaceWeaker, w, storage)?, config, storage.activations)
+            let loader = self.loader(gpu, Role::KeyfaceWeaker, w, storage)?;
+            let unet = ClipUnet::load(&loader, config, storage.activations)?;
+            self.expect_role(Role::KeyfaceWeaker, &unet).map(|()| unet)
         };
         weights.checked(clip_unet::UNUSED, storage.strict, load).map(Some)
     }

@@ -19,6 +19,12 @@ fn check(role: Role, shapes: Map<String, Value>, config: &Value) -> viseme::Resu
         document["vae"] = shapes_of(Role::Vae).into();
         roles.push(Role::Vae);
     }
+    if role == Role::Vae {
+        // Whose decoder it is.
+        document["interpolation"] = shapes_of(Role::Interpolation).into();
+        document["config"]["interpolation"] = config_of(Role::Interpolation);
+        roles.push(Role::Interpolation);
+    }
     let set = WeightSet::by_formula("hostile shapes", &document.to_string())?.only(&roles);
     set.check(gpu().unwrap(), Storage::default())
 }
@@ -27,12 +33,21 @@ fn config_of(role: Role) -> Value {
     small::shapes()["config"][role.name()].clone()
 }
 
+/// Tensors that published files hold and no network reads.
+fn is_unread(role: Role, name: &str) -> bool {
+    ["masked_spec_embed", "lm_head", "mask_emb", "predictor"].iter().any(|part| name.contains(part))
+        || role == Role::KeyfaceWeaker && name.starts_with("conditioner")
+        || role == Role::Beats && name.ends_with("relative_attention_bias.weight") && !name.contains("layers.0.")
+}
+
 /// Dimensions that no other tensor and no rule fixes.
-fn is_free(name: &str, axis: usize) -> bool {
+fn is_free(role: Role, name: &str, axis: usize) -> bool {
     (name == "model.learned_mask" || name.ends_with(".learned_mask")) && axis > 0
         || name.ends_with("relative_attention_bias.weight") && axis == 0
         // Groups of any equal size.
-        || name.contains("pos_conv") && name.ends_with("weight_v") && axis == 1
+        || name.contains("pos_conv") && (name.ends_with("weight_v") || name.ends_with("original1")) && axis == 1
+        // How finely KeyFace's keyframes are told of an emotion.
+        || role == Role::KeyfaceKeyframe && name.ends_with("label_emb.0.0.weight") && axis == 1
         // As wide as what the audio networks make, which lie in other files.
         || name.starts_with("conditioner.embedders") && axis == 1
 }
@@ -42,15 +57,17 @@ fn a_shape_that_does_not_fit_is_an_error_wherever_it_is() {
     if gpu().is_none() {
         return;
     }
-    let mut tried = 0;
-    for role in Role::ALL {
+    let (mut tried, mut taken) = (0, Vec::new());
+    for (turn, role) in Role::ALL.into_iter().enumerate() {
         let (shapes, config) = (shapes_of(role), config_of(role));
         check(role, shapes.clone(), &config).unwrap();
-        for (name, shape) in &shapes {
+        // Every third tensor, others in the next network, which is much like this one: all of them take a minute.
+        let read = shapes.iter().filter(|(name, _)| !is_unread(role, name));
+        for (number, (name, shape)) in read.enumerate().skip(turn % 3).step_by(3) {
             let shape: Vec<u64> = serde_json::from_value(shape.clone()).unwrap();
             let mut changed: Vec<(Vec<u64>, Option<usize>)> = Vec::new();
             for axis in 0..shape.len() {
-                for size in [0, 3 * shape[axis], shape[axis] + 1, 1 << 40] {
+                for size in [0, [3 * shape[axis], shape[axis] + 1, 1 << 40][(number / 3 + axis) % 3]] {
                     let mut other = shape.clone();
                     other[axis] = size;
                     changed.push((other, (size > 0).then_some(axis)));
@@ -63,15 +80,16 @@ fn a_shape_that_does_not_fit_is_an_error_wherever_it_is() {
                 tampered.insert(name.clone(), json!(other));
                 tried += 1;
                 match check(role, tampered, &config) {
-                    Ok(()) if axis.is_some_and(|axis| is_free(name, axis)) => {}
-                    Ok(()) => panic!("{role:?}: {name} {other:?} in place of {shape:?} is taken"),
+                    Ok(()) if axis.is_some_and(|axis| is_free(role, name, axis)) => {}
+                    Ok(()) => taken.push(format!("{role:?}: {name} {other:?} in place of {shape:?}")),
                     Err(Error::Weights(_)) => {}
                     Err(error) => panic!("{role:?}: {name} {other:?}: {error:?}"),
                 }
             }
         }
     }
-    assert!(tried > 1000, "{tried}");
+    assert!(taken.is_empty(), "{} of {tried}: {taken:#?}", taken.len());
+    assert!(tried > 800, "{tried}");
 }
 
 /// A width that stands in many tensors, changed in all of them at once, so that they fit each other.
