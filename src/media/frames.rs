@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::file::beside;
+use super::picture::{self, is_picture};
 use super::pixels::{Chroma, PixelFormat};
 use super::probe::Look;
 use super::times::FrameTimes;
@@ -294,7 +295,7 @@ impl FrameReader {
     }
 }
 
-/// The PNG and JPEG files of a folder, `frame2.png` before `frame10.png`, all with the first one's depth.
+/// The pictures of a folder, known by the ends of their names, `frame2.png` before `frame10.png`, all with the first one's depth.
 pub struct FolderSource {
     files: Vec<PathBuf>,
     size: [u32; 2],
@@ -304,19 +305,11 @@ pub struct FolderSource {
 }
 
 impl FolderSource {
-    /// Errors: no such folder, or no pictures in it.
+    /// A single picture stands for a folder with nothing else in it. Errors: no such folder, or no pictures in it.
     pub fn open(dir: &Path, fps: Fps) -> Result<Self> {
-        let read = |source| Error::Read { path: dir.to_path_buf(), source };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(dir).map_err(read)? {
-            let path = entry.map_err(read)?.path();
-            if is_picture(&path) && path.is_file() {
-                files.push(path);
-            }
-        }
-        files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+        let files = if dir.is_file() { vec![dir.to_path_buf()] } else { pictures_of(dir)? };
         let Some(first) = files.first() else {
-            return Err(Problem::new(dir.display().to_string(), "a PNG or JPEG file or more", "none").input());
+            return Err(Problem::new(dir.display().to_string(), "a picture or more", "none").input());
         };
         let first = read_picture(first)?;
         Ok(Self { size: [first.width, first.height], depth: first.depth, files, fps, next: 0 })
@@ -365,11 +358,30 @@ impl FrameSource for FolderSource {
     }
 }
 
-/// Reads a PNG or JPEG file; one of 16 bits keeps them.
+/// In the order of their numbers.
+fn pictures_of(dir: &Path) -> Result<Vec<PathBuf>> {
+    let read = |source| Error::Read { path: dir.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if is_picture(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    Ok(files)
+}
+
+/// Reads a picture file of any usual kind, by what is in it, turned upright; what is transparent lies on black, and one of
+/// 16 bits keeps them. Errors: no such file, no picture, one that is cut off.
 pub fn read_picture(path: &Path) -> Result<Frame> {
+    read_picture_by(path, None)
+}
+
+/// [`read_picture`] with the ffmpeg at `ffmpeg` where AVIF and HEIC need one, which else is the first in PATH.
+pub fn read_picture_by(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {
     let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let picture = image::load_from_memory(&bytes)
-        .map_err(|e| Problem::new(path.display().to_string(), "a PNG or JPEG picture", e.to_string()).input())?;
+    let picture = picture::decode(path, &bytes, ffmpeg)?;
     let (width, height) = (picture.width(), picture.height());
     if picture.color().bytes_per_pixel() / picture.color().channel_count() == 1 {
         return Ok(Frame::rgb8(width, height, picture.into_rgb8().into_raw()));
@@ -389,12 +401,6 @@ pub(super) fn check_size(subject: &str, [width, height]: [u32; 2], frame: &Frame
 
 pub(super) fn nothing_written(out: &Path) -> Error {
     Problem::new(out.display().to_string(), "a frame or more to write", "none").input()
-}
-
-pub fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    let is_hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-    !is_hidden && extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
 }
 
 /// Runs of digits compare as numbers, everything else as text.
