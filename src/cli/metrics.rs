@@ -37,7 +37,7 @@ use viseme::{Problem, Result};
 /// have.
 #[derive(Args)]
 pub struct Options {
-    /// The generated video: any file that ffmpeg reads, or a folder of PNG or JPEG pictures
+    /// The generated video: any file that ffmpeg reads, a picture, or a folder of pictures
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
     /// Its 68 landmarks per frame, null for a frame without a face: .json or .npy ([frames, 68, 2], NaN)

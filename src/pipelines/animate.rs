@@ -6,7 +6,7 @@
 use super::audio::{beats_embeddings, frames_of, interpolation_embeddings, keyframe_embeddings};
 use super::emotion::Emotion;
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
 use super::region::refuse_outside;
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
@@ -17,7 +17,7 @@ use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Cancel, Gpu};
-use crate::media::{Audio, Fps, Frame, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
 use crate::ops::{Depth, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
@@ -130,7 +130,8 @@ impl<'a> Animate<'a> {
         if let Some(region) = *face {
             refuse_outside(region, [self.portrait.width, self.portrait.height])?;
         }
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
+        let samples =
+            count_samples(&as_heard(&self.audio, *parity, PublishedChannels::FirstIfResampled), &self.reporter.cancel)?;
         let heard_frames = frames_of(samples);
         let frames = match parity {
             Parity::Corrected => heard_frames,
@@ -154,7 +155,11 @@ impl<'a> Animate<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (frames, heard, cancel) = (survey.frames, survey.heard_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
+        let samples = read_samples(
+            &as_heard(&self.audio, parity, PublishedChannels::FirstIfResampled),
+            self.work.as_ref(),
+            &cancel,
+        )?;
         let beats = {
             let model = weights.beats(&gpu, storage)?;
             Embeddings::collect(self.work.as_ref(), &cancel, |emit| {

@@ -3,9 +3,10 @@
 use super::audio::Emit;
 use super::floats::FloatFile;
 use super::resume::WorkFolder;
+use super::segments::Parity;
 use crate::Result;
 use crate::gpu::{Cancel, Gpu};
-use crate::media::Audio;
+use crate::media::{Audio, PublishedChannels};
 use crate::tensor::Tensor;
 
 /// Where a run is.
@@ -97,6 +98,14 @@ impl Embeddings {
     }
 }
 
+/// Speech as a program hears it: with parity the published one's `channels`, resampled as there.
+pub(super) fn as_heard(audio: &Audio, parity: Parity, channels: PublishedChannels) -> Audio {
+    match parity {
+        Parity::Corrected => audio.clone(),
+        Parity::Upstream => audio.clone().as_published(channels),
+    }
+}
+
 /// All samples at 16 kHz, on disk: in the job's work folder, where it has one.
 pub(super) fn read_samples(audio: &Audio, work: Option<&WorkFolder>, cancel: &Cancel) -> Result<FloatFile> {
     let mut file = FloatFile::temporary(work.map(WorkFolder::dir))?;
@@ -109,6 +118,9 @@ pub(super) fn read_samples(audio: &Audio, work: Option<&WorkFolder>, cancel: &Ca
 
 /// How many samples at 16 kHz there are.
 pub(super) fn count_samples(audio: &Audio, cancel: &Cancel) -> Result<usize> {
+    if let Some(samples) = audio.known_len()? {
+        return Ok(samples as usize);
+    }
     let mut samples = 0;
     for block in audio.blocks()? {
         samples += block?.len();

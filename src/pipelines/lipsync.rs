@@ -6,7 +6,7 @@
 
 use super::audio::{frames_of, hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
 use super::region::{Filmed, Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
@@ -21,9 +21,9 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
-use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Region, Rgb};
+use crate::ops::{Filter, KERNELS, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -93,6 +93,19 @@ pub struct LipSync<'a> {
     surveyed: OnceCell<Survey>,
 }
 
+impl Options {
+    /// What is wrong with them, whatever the job.
+    pub fn check(&self) -> Result<()> {
+        match self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
+            None => Ok(()),
+            Some(feather) => {
+                let expected = format!("0 to {MOST_FEATHER} pixels");
+                Err(Problem::new("--feather", expected, feather.to_string()).usage())
+            }
+        }
+    }
+}
+
 impl<'a> LipSync<'a> {
     /// `video` opens the source from its start, and is called more than once; `landmarks` are in its pixels, one set for
     /// each of its frames (the last one lasts).
@@ -149,6 +162,7 @@ impl<'a> LipSync<'a> {
 
     /// What will be done, from a first pass over the audio, and over the video where its source does not know its frame times.
     pub fn survey(&self) -> Result<Survey> {
+        self.options.check()?;
         if let Some(survey) = self.surveyed.get() {
             return Ok(survey.clone());
         }
@@ -175,7 +189,8 @@ impl<'a> LipSync<'a> {
         if let Some(region) = self.options.face {
             refuse_outside(region, source.size())?;
         }
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
+        let samples =
+            count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
         let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
         survey.pixel_aspect = source.pixel_aspect();
         survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
@@ -199,7 +214,8 @@ impl<'a> LipSync<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
+        let samples =
+            read_samples(&as_heard(&self.audio, parity, PublishedChannels::Mean), self.work.as_ref(), &cancel)?;
         // Upstream hears all of the sound, however much of it is used: what is heard around a frame shows in its embedding.
         let heard = match parity {
             Parity::Corrected => inside,
