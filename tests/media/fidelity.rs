@@ -266,6 +266,11 @@ fn interlaced_frames_become_whole_pictures() {
         let whole = frames(&ffmpeg, &info);
         let mut as_stored = info.clone();
         as_stored.interlace = None;
+        let mut reader = VideoReader::new(&ffmpeg, info.clone());
+        for index in [7, 12] {
+            reader.seek(index as u64).expect("seek");
+            assert!(reader.next_frame().expect("decodes").as_ref() == Some(&whole[index]), "{name}: seek to {index}");
+        }
         let combed = frames(&ffmpeg, &as_stored);
         assert_eq!(whole.len(), combed.len(), "{name}");
         for (index, (whole, combed)) in whole.iter().zip(&combed).enumerate().skip(1) {
