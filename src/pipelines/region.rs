@@ -127,7 +127,8 @@ impl Regions {
 pub(super) fn refuse_outside(region: Region, [width, height]: [u32; 2]) -> Result<()> {
     let within = |start: f64, length: f64, size: u32| ((start + length).min(f64::from(size)) - start.max(0.0)).max(0.0);
     let inside = within(region.left, region.width, width) * within(region.top, region.height, height);
-    if inside >= 0.5 * region.width * region.height && inside > 0.0 {
+    let is_finite = [region.left, region.top, region.width, region.height].iter().all(|value| value.is_finite());
+    if is_finite && inside >= 0.5 * region.width * region.height && inside > 0.0 {
         return Ok(());
     }
     let expected = format!("a square that lies at least by half in the picture of {width}x{height}");

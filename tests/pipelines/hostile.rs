@@ -31,6 +31,8 @@ fn config_of(role: Role) -> Value {
 fn is_free(name: &str, axis: usize) -> bool {
     (name == "model.learned_mask" || name.ends_with(".learned_mask")) && axis > 0
         || name.ends_with("relative_attention_bias.weight") && axis == 0
+        // Groups of any equal size.
+        || name.contains("pos_conv") && name.ends_with("weight_v") && axis == 1
         // As wide as what the audio networks make, which lie in other files.
         || name.starts_with("conditioner.embedders") && axis == 1
 }
