@@ -509,7 +509,7 @@ pub fn network_cases(weights: &Arc<WeightSet>, side: usize) -> Vec<Case> {
             format!("{pixels}x{pixels}"),
             with(
                 |weights, gpu, storage, side| {
-                    let decoder = weights.decoder(gpu, Role::Keyframe, storage)?;
+                    let decoder = weights.decoder(gpu, Role::Interpolation, storage)?;
                     let z = ramp(gpu, &[1, side, side, 4], Elem::F32)?;
                     Ok(Box::new(move || decoder.forward(&z, &mut Trace::off())))
                 },

@@ -205,6 +205,52 @@ fn attention_to_nothing_is_its_bias() {
     }
 }
 
+/// A file of masks with one packed mask emptied, or of no side: an error that names it, whatever its kind.
+#[test]
+fn masks_that_hold_nothing_are_errors() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = viseme::weights::Safetensors::open(&fixture("masks.safetensors")).unwrap();
+    let write = |changed: &str, as_name: &str| {
+        let (mut header, mut values) = (serde_json::Map::new(), Vec::new());
+        let text = |key: &str| source.metadata(key).unwrap_or_default().to_owned();
+        header.insert("__metadata__".into(), serde_json::json!({"case": text("case"), "config": text("config")}));
+        for name in source.names() {
+            let (dtype, mut shape) = source.entry(&name).unwrap();
+            let mut bytes = source.read(&name).unwrap().into_owned();
+            let is_changed = name == changed;
+            if is_changed {
+                (shape, bytes) = (vec![0], Vec::new());
+            }
+            let range = [values.len(), values.len() + bytes.len()];
+            values.extend(bytes);
+            let name = if is_changed { as_name.to_owned() } else { name };
+            let dtype = format!("{dtype:?}");
+            header.insert(name, serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": range}));
+        }
+        let header = serde_json::Value::Object(header).to_string();
+        let path = folder.path().join("masks.safetensors");
+        std::fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &values].concat()).unwrap();
+        path
+    };
+    let packed: Vec<String> = source.names().into_iter().filter(|name| name.ends_with("_packbits")).collect();
+    assert!(packed.len() >= 5, "{packed:?}");
+    for name in &packed {
+        let error = verify(gpu, &write(name, name), Elem::F32.into(), &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains(name.as_str()), "{error}");
+        // A mask without a side is no mask; what else is there is checked.
+        let kind = name.split(".mask").next().unwrap();
+        let rows = verify(gpu, &write(name, &format!("{kind}.mask0_packbits")), Elem::F32.into(), &mut |_| {});
+        if let Ok(rows) = rows {
+            assert!(rows.iter().all(viseme::verify::Row::passed));
+        }
+    }
+    for (_, kind) in viseme::face::mask::MaskKind::ALL {
+        let rule = viseme::face::mask::MaskRule { kind, nose_index: 28 };
+        assert!(rule.draw(gpu, &[[[1.0; 2]; 68]], 0).is_err(), "{kind:?}");
+    }
+}
+
 macro_rules! fixture_tests {
     ($($name:ident: $file:literal;)*) => {
         mod fixtures {

@@ -1,11 +1,10 @@
-//! The host's side of a job: segment plans, audio pieces, schedules, landmark files, the work folder. No device is needed.
+//! The host's side of a job: segment plans, audio pieces, schedules, the work folder. No device is needed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use viseme::diffusion::schedule::{self, Scalings};
-use viseme::face::landmarks::Landmarks;
 use viseme::pipelines::emotion::{Emotion, NAMES};
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::*;
@@ -45,6 +44,52 @@ fn upstream_plans_equal_golden_06() {
 #[test]
 fn keyface_plans_and_emotions_equal_golden_25() {
     hold("25_keyface_indices.json");
+}
+
+/// A file without a field, whichever it is, is checked in the others; one that is tampered with is an error at worst.
+#[test]
+fn a_golden_file_is_checked_in_the_fields_that_it_has() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, fields) in [
+        ("06_pipeline_indices.json", &["max_frames", "runs"][..]),
+        ("25_keyface_indices.json", &["runs", "defect_table", "emotion_table", "emotion_lists"]),
+    ] {
+        let Some(path) = golden_path(name) else { return };
+        let whole: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let verified = |document: &Value| {
+            let changed = root.path().join(name);
+            std::fs::write(&changed, document.to_string()).unwrap();
+            verify_on_host(&changed).map(|rows| rows.unwrap())
+        };
+        let rows = verified(&whole).unwrap().len();
+        let holds = |document: &Value, what: &str| {
+            let rows = verified(document).unwrap();
+            let failed: Vec<_> = rows.iter().filter(|row| !row.passed()).map(|row| row.name.clone()).collect();
+            assert!(failed.is_empty() && !rows.is_empty(), "without {what}: {failed:?}");
+            rows.len()
+        };
+        for field in fields {
+            let mut document = whole.clone();
+            document.as_object_mut().unwrap().remove(*field).unwrap();
+            assert!(holds(&document, field) < rows, "{field} is checked");
+        }
+        let inner: Vec<String> = whole["runs"][3].as_object().unwrap().keys().cloned().collect();
+        for key in
+            inner.iter().filter(|key| !["audio_frames", "video_frames", "emotion_states"].contains(&key.as_str()))
+        {
+            let mut document = whole.clone();
+            document["runs"][3].as_object_mut().unwrap().remove(key);
+            if key == "compute_until" || key.ends_with("error") {
+                continue;
+            }
+            assert_eq!(holds(&document, key), rows, "{key}");
+        }
+        for number in [json!(u64::MAX), json!(1u64 << 40), json!(-1), json!("many"), json!([])] {
+            let mut document = whole.clone();
+            document["runs"][3]["audio_frames"] = number;
+            assert_eq!(verified(&document).unwrap_err().exit_code(), 3);
+        }
+    }
 }
 
 /// A golden file with one number changed does not hold.
@@ -289,6 +334,10 @@ fn upstream_audio_splits_equal_the_golden_ones() {
     assert_eq!(upstream_wav2vec2_pieces(25_000).len(), 1);
     assert_eq!(upstream_wav2vec2_pieces(25_001).len(), 1);
     assert_eq!(upstream_wav2vec2_pieces(50_000).len(), 2);
+    // What a caller may ask for, though nothing comes of it.
+    assert_eq!(upstream_splits(5, 0), [0..5]);
+    let none = Steps { samples: 0, overlap: 0, vectors: 8 };
+    assert_eq!((none.within(100), step_pieces(10_000_000, none).count(), stretched_vector(3, 0, 5)), (0, 0, 0));
     let wavlm = upstream_wavlm_pieces(1025);
     assert_eq!(wavlm.iter().map(|p| p.samples.len() / FRAME_SAMPLES).collect::<Vec<_>>(), [263, 763]);
     assert_eq!(wavlm[1].samples, 263 * 640..1026 * 640);
@@ -353,7 +402,11 @@ fn schedules_count_evaluations_and_refuse_nonsense() {
     assert_eq!(schedule::upstream_evaluations(10).unwrap(), 11);
     assert_eq!(schedule::upstream_evaluations(25).unwrap(), 25);
     assert!(schedule::upstream_evaluations(9).is_err());
-    assert!(schedule::ays(0).is_err());
+    for steps in [0, schedule::MAX_STEPS + 1, 100_000_000_000, usize::MAX] {
+        for error in [schedule::ays(steps).unwrap_err(), schedule::edm(steps, 0.002, 700.0, 7.0).unwrap_err()] {
+            assert!(error.to_string().contains("steps: expected 1 to 1000") && error.exit_code() == 2, "{error}");
+        }
+    }
     for (low, high, rho) in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, f64::NAN, 7.0), (0.002, 80.0, 0.0)] {
         assert!(schedule::edm(5, low, high, rho).is_err());
     }
@@ -386,133 +439,6 @@ fn sigmas_and_scalings_equal_golden_04() {
     let scale = schedule::initial_scale(sigmas[0]);
     for (x, noise) in floats("intermediate.scaled_initial_x").iter().zip(floats("input.noise")) {
         assert!((f64::from(*x) - f64::from(noise) * scale).abs() <= 1e-6 * x.abs() as f64);
-    }
-}
-
-/// A face within 100x100, moved by `dx`.
-fn points(dx: f64) -> Vec<[f64; 2]> {
-    (0..68).map(|i| [10.0 + i as f64 + dx, 20.0 + (i * i % 68) as f64]).collect()
-}
-
-#[test]
-fn landmarks_read_alike_from_every_form() {
-    let frames = [points(0.0), points(3.25)];
-    let from_json = |value: Value| Landmarks::from_json("a.json", &serde_json::to_vec(&value).unwrap()).unwrap();
-    let bare = from_json(json!(frames));
-    let sized = from_json(json!({ "width": 200, "height": 100, "frames": frames }));
-    assert_eq!((bare.len(), bare.size(), sized.size()), (2, None, Some([200, 100])));
-    assert_eq!(bare.face(1)[2], [15.25, 24.0]);
-    assert_eq!((bare.face(1), bare.face(0)), (sized.face(1), sized.face(0)));
-    assert_eq!(bare.face(99), bare.face(1));
-
-    let flat: Vec<f64> = frames.iter().flatten().flatten().copied().collect();
-    let f4 = flat.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
-    let f8 = flat.iter().flat_map(|v| v.to_le_bytes()).collect();
-    assert_eq!(Landmarks::from_npy("a.npy", &npy("<f4", "(2, 68, 2)", f4)).unwrap(), bare);
-    assert_eq!(Landmarks::from_npy("a.npy", &npy("<f8", "(2, 68, 2)", f8)).unwrap(), bare);
-    let whole = flat.iter().map(|v| v.trunc() - 40.0);
-    for (description, bytes) in [
-        ("<i2", whole.clone().flat_map(|v| (v as i16).to_le_bytes()).collect()),
-        ("<i4", whole.clone().flat_map(|v| (v as i32).to_le_bytes()).collect()),
-        ("<i8", whole.clone().flat_map(|v| (v as i64).to_le_bytes()).collect()),
-    ] {
-        let read = Landmarks::from_npy("a.npy", &npy(description, "(2, 68, 2)", bytes)).unwrap();
-        assert_eq!((read.face(1)[2], read.face(0)[0]), ([-25.0, -16.0], [-30.0, -20.0]), "{description}");
-    }
-    let u1 = flat.iter().map(|&v| v as u8).collect();
-    assert_eq!(Landmarks::from_npy("a.npy", &npy("|u1", "(2, 68, 2)", u1)).unwrap().face(1)[2], [15.0, 24.0]);
-}
-
-fn npy(description: &str, shape: &str, data: Vec<u8>) -> Vec<u8> {
-    let header = format!("{{'descr': '{description}', 'fortran_order': False, 'shape': {shape}, }}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.bytes().chain(data));
-    file
-}
-
-#[test]
-fn broken_landmarks_are_named() {
-    let mut short = vec![points(0.0), points(0.0)];
-    short[1].pop();
-    let mut huge = vec![points(0.0)];
-    huge[0][7][1] = 1e300;
-    let json_cases = [
-        (json!(short), "frame 1: expected 68 points, found 67 points"),
-        (json!(huge), "frame 0, point 7: expected finite numbers, found [17, inf]"),
-        (json!([]), "found none"),
-        (json!([vec![[1.0, 2.0, 3.0]; 68]]), "frame 0, point 0: expected [x, y]"),
-        (json!({ "width": 0, "height": 5, "frames": [points(0.0)] }), "found 0x5"),
-        (json!({ "faces": 3 }), "expected {"),
-    ];
-    let message = |result: viseme::Result<Landmarks>| {
-        let error = result.unwrap_err();
-        assert_eq!(error.exit_code(), 3);
-        error.to_string()
-    };
-    for (value, needle) in json_cases {
-        let message = message(Landmarks::from_json("a.json", &serde_json::to_vec(&value).unwrap()));
-        assert!(message.starts_with("a.json") && message.contains(needle), "{message}");
-    }
-    let good = npy("<f4", "(1, 68, 2)", vec![0; 544]);
-    let fortran = String::from_utf8_lossy(&good[10..]).replace("False", "True ");
-    let fortran: Vec<u8> = good[..10].iter().copied().chain(fortran.bytes()).collect();
-    let mut nan = npy("<f4", "(1, 68, 2)", vec![0; 544]);
-    let end = nan.len();
-    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    for (bytes, needle) in [
-        (npy("<f4", "(1, 67, 2)", vec![0; 536]), "shape [1, 67, 2]"),
-        (npy("<f4", "(1, 68, 2)", vec![0; 543]), "543 bytes"),
-        (npy("<f4", "(99999999999999999, 68, 2)", vec![]), "0 bytes"),
-        (npy("<f4", "(99999999999999999999999, 68, 2)", vec![]), "broken shape"),
-        (npy("|O", "(1, 68, 2)", vec![0; 544]), "found |O"),
-        (npy("<f4", "(0, 68, 2)", vec![]), "found none"),
-        (fortran, "Fortran order"),
-        (nan, "frame 0, point 67"),
-    ] {
-        let message = message(Landmarks::from_npy("a.npy", &bytes));
-        assert!(message.contains(needle), "{message}");
-    }
-    for cut in 0..good.len() {
-        assert!(Landmarks::from_npy("a.npy", &good[..cut]).is_err(), "cut at {cut}");
-    }
-}
-
-#[test]
-fn landmarks_are_scaled_once_and_kept_near_the_picture() {
-    let new = |dx, size| {
-        let face = points(dx).iter().map(|p| p.map(|v| v as f32)).collect::<Vec<_>>();
-        Landmarks::new("a", vec![face.try_into().unwrap()], size).unwrap()
-    };
-    let scaled = new(0.5, Some([200, 100])).for_pictures("a", [100, 100]).unwrap();
-    assert_eq!((scaled.face(0)[3], scaled.size()), ([6.0, 29.0], Some([100, 100])));
-    let again = scaled.for_pictures("a", [100, 100]).unwrap();
-    assert_eq!(again, scaled);
-    assert_eq!(new(0.5, None).for_pictures("a", [100, 100]).unwrap().face(0)[3], [13.5, 29.0]);
-
-    // The face is 67 wide: it may stand out by 33.
-    assert!(new(-43.0, None).for_pictures("a", [100, 100]).is_ok());
-    assert!(new(56.0, None).for_pictures("a", [100, 100]).is_ok());
-    for dx in [-44.0, 57.0] {
-        let message = new(dx, None).for_pictures("a", [100, 100]).unwrap_err().to_string();
-        assert!(message.contains("frame 0, point") && message.contains("100x100"), "{message}");
-    }
-    let flat = Landmarks::new("a", vec![[[5.0, 5.0]; 68]], None).unwrap();
-    assert!(flat.for_pictures("a", [100, 100]).unwrap_err().to_string().contains("one place"));
-}
-
-#[test]
-fn landmark_scaling_equals_golden_07() {
-    let Some(file) = golden("07_masks.safetensors") else { return };
-    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
-    let input = tensors.tensor("input.scale.landmarks_640x480").unwrap();
-    let output = tensors.tensor("output.scale.landmarks_512").unwrap();
-    let shape = format!("({}, 68, 2)", input.shape()[0]);
-    let scaled =
-        Landmarks::from_npy("07", &npy("<f4", &shape, input.data().to_vec())).unwrap().scaled([640, 480], [512, 512]);
-    let expected = Landmarks::from_npy("07", &npy("<i8", &shape, output.data().to_vec())).unwrap();
-    for frame in 0..expected.len() {
-        assert_eq!(scaled.face(frame), expected.face(frame), "frame {frame}");
     }
 }
 
@@ -630,6 +556,43 @@ fn a_work_folder_without_a_finished_chunk_is_of_no_use() {
 
 fn course(emotion: &Emotion, frames: usize) -> Vec<[f32; 2]> {
     (0..frames).map(|frame| emotion.at(frame, frames, Parity::Corrected).unwrap()).collect()
+}
+
+/// The published KeySync counts the vectors that HuBERT's pieces leave: from 1000 frames of sound on it is one frame or more
+/// short, and so is the last window.
+#[test]
+fn upstream_loses_a_frame_of_sound_from_40_s_on() {
+    for frames in 1..1000 {
+        assert_eq!(upstream_audio_frames(frames), frames);
+    }
+    for frames in 1000..1133 {
+        assert_eq!(upstream_audio_frames(frames), frames - 1, "{frames}");
+    }
+    assert_eq!(upstream_audio_frames(0), 0);
+    for (frames, output) in
+        [(999, 989), (1001, 989), (1002, 989), (1003, 1002), (1015, 1002), (1119, 1106), (1120, 1119), (1132, 1119)]
+    {
+        let plan = Plan::keysync(upstream_audio_frames(frames), Parity::Upstream).unwrap();
+        assert_eq!(plan.output_frames(), output, "{frames}");
+    }
+}
+
+/// Three names are two spans; at an odd length the last frame is left over, and matters only if it is a keyframe.
+#[test]
+fn upstream_refuses_emotions_only_where_a_keyframe_has_none() {
+    let three: Emotion = "sad,neutral,happy".parse().unwrap();
+    for frames in 14..=650 {
+        let Ok(plan) = Plan::keyface(frames, Parity::Upstream) else { continue };
+        let is_refused = three.check(&plan, frames, Parity::Upstream).is_err();
+        let last_is_keyframe = (frames - 1) % 13 == 0 && frames - 1 <= 13 * (plan.keyframe_count() - 1);
+        assert_eq!(is_refused, frames % 2 == 1 && last_is_keyframe, "{frames}");
+        three.check(&Plan::keyface(frames, Parity::Corrected).unwrap(), frames, Parity::Corrected).unwrap();
+    }
+    // Four names over 53 frames: three spans of 17, and keyframe 52 is in none.
+    let four: Emotion = "sad,neutral,happy,calm".parse().unwrap();
+    let error = four.check(&Plan::keyface(53, Parity::Upstream).unwrap(), 53, Parity::Upstream).unwrap_err();
+    assert!(error.to_string().contains("--upstream-parity"), "{error}");
+    assert!(Emotion::default().is_constant() && !four.is_constant());
 }
 
 #[test]

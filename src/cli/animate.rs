@@ -5,7 +5,8 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{AUTO_SCALE, Guidance};
 use viseme::gpu::Gpu;
-use viseme::media::frames::{is_picture, read_picture};
+use viseme::media::frames::read_picture_by;
+use viseme::media::picture::holds_picture;
 use viseme::media::probe::Look;
 use viseme::media::writer::Sound;
 use viseme::media::{Fps, Frame};
@@ -17,7 +18,8 @@ use viseme::{Problem, Result};
 
 /// Animate a portrait by speech (KeyFace), with emotion.
 ///
-/// The portrait is a PNG or JPEG picture, or a video whose first frame is taken; best is a square crop around the face. Speech
+/// The portrait is a picture (PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF; HEIC where ffmpeg reads it), turned as its EXIF says and on
+/// black where it is transparent, or a video whose first frame is taken; best is a square crop around the face. Speech
 /// may be of any length; laughter, sighs and other sounds need nothing but being in it.
 ///
 /// $ viseme animate --image face.png --audio speech.wav --out out.mp4 --weights models/ --emotion happy
@@ -28,7 +30,7 @@ use viseme::{Problem, Result};
 /// jealous, hopeful, disappointed, curious, overwhelmed.
 #[derive(Args)]
 pub struct Options {
-    /// The portrait: a PNG or JPEG picture, or a video whose first frame is taken
+    /// The portrait: a picture, or a video whose first frame is taken
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
 
@@ -124,8 +126,8 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn portrait(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {
-    if is_picture(path) {
-        return read_picture(path);
+    if holds_picture(path)? {
+        return read_picture_by(path, ffmpeg);
     }
     let first = Input::open(path, Fps::INSIDE, ffmpeg)?.source()?.next_frame()?;
     first.ok_or_else(|| Problem::new(path.display().to_string(), "a frame", "none").input())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use viseme::bench::{Case, Ceilings, Counted, Growth, Row, cases, large_cases, network_cases};
 use viseme::gpu::Gpu;
 use viseme::pipelines::weights::{Role, WeightSet};
-use viseme::{Error, Result};
+use viseme::{Error, Problem, Result};
 
 /// Times single kernels at shapes of the published networks, or whole networks.
 #[derive(Args)]
@@ -13,7 +13,7 @@ pub struct Options {
     /// Only cases with this in their name and shape
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
-    /// Runs of each case; the median counts
+    /// Runs of each case, 1 to 1000; the median counts
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Networks instead of kernels, with random weights: one forward each
@@ -22,7 +22,7 @@ pub struct Options {
     /// Shapes of the networks, as scripts/demo-shapes.py writes them [default: the small demo networks]
     #[arg(long, value_name = "FILE", requires = "networks")]
     shapes: Option<PathBuf>,
-    /// Height and width of the networks' latents: an eighth of the crop's
+    /// Height and width of the networks' latents, up to 1024: an eighth of the crop's
     #[arg(long, default_value_t = 16, value_name = "N", requires = "networks")]
     latent: usize,
     /// Measure the device's limits first; each case then shows its share of the one that binds it
@@ -62,6 +62,11 @@ impl Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    for (option, value, most) in [("--runs", options.runs, 1000), ("--latent", options.latent, 1024)] {
+        if !(1..=most).contains(&value) {
+            return Err(Problem::new(option, format!("1 to {most}"), value.to_string()).usage());
+        }
+    }
     check_svg(options.plot.as_deref())?;
     let gpu = options.device.open(options.json)?;
     let device = format!("{} ({})", gpu.capabilities().name, gpu.capabilities().driver);

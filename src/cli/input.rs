@@ -1,22 +1,23 @@
 use std::path::Path;
 
 use viseme::media::frames::FolderSource;
+use viseme::media::picture::is_still;
 use viseme::media::probe::{Look, VideoInfo, probe};
 use viseme::media::reader::VideoReader;
 use viseme::media::{Ffmpeg, Fps, FrameSource};
 use viseme::{Error, Problem, Result};
 
-/// A video or a folder of pictures, opened as often as asked.
+/// A video, or a folder of pictures or a single one, opened as often as asked.
 pub enum Input {
     Video { ffmpeg: Ffmpeg, info: VideoInfo },
     Folder { path: std::path::PathBuf, fps: Fps },
 }
 
 impl Input {
-    /// `fps` is that of a folder; `ffmpeg` is asked for only where needed.
+    /// `fps` is that of pictures; `ffmpeg` is asked for only where needed.
     pub fn open(path: &Path, fps: Fps, ffmpeg: Option<&Path>) -> Result<Self> {
         let kind = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-        if kind.is_dir() {
+        if kind.is_dir() || is_still(path)? {
             return Ok(Input::Folder { path: path.to_path_buf(), fps });
         }
         let ffmpeg = Ffmpeg::find(ffmpeg)?;

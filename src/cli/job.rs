@@ -6,6 +6,7 @@ use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use viseme::diffusion::schedule::MAX_STEPS;
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
 use viseme::media::frames::{BackgroundSink, FolderSink};
@@ -41,7 +42,7 @@ pub struct JobOptions {
     #[arg(long, help_heading = "Weights")]
     strict: bool,
 
-    /// Network evaluations of each diffusion loop [default: 11, with --fast steps 6]
+    /// Network evaluations of each diffusion loop, 1 to 1000 [default: 11, with --fast steps 6]
     #[arg(long, value_name = "N", help_heading = "Diffusion")]
     steps: Option<usize>,
     /// Guidance towards audio and reference
@@ -153,8 +154,8 @@ impl Target {
 
 impl JobOptions {
     pub fn sampling(&self) -> Result<Sampling> {
-        if self.steps == Some(0) {
-            return Err(Problem::new("--steps", "1 or more", "0").usage());
+        if let Some(steps) = self.steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
+            return Err(Problem::new("--steps", format!("1 to {MAX_STEPS}"), steps.to_string()).usage());
         }
         let exact = Sampling { seed: self.seed, low_memory: self.low_memory, ..Sampling::default() };
         let fast = self.fast.iter().fold(exact, |sampling, &fast| sampling.approximate(fast.into()));
@@ -194,8 +195,15 @@ impl JobOptions {
     pub fn weight_set(&self, roles: &[Role], named: &[(Role, &Option<PathBuf>)]) -> Result<WeightSet> {
         let single: BTreeMap<Role, PathBuf> =
             named.iter().filter_map(|(role, path)| Some((*role, path.as_ref()?.clone()))).collect();
-        if self.demo && single.is_empty() {
-            return WeightSet::demo(roles);
+        if self.demo {
+            return match single.first_key_value() {
+                None => WeightSet::demo(roles),
+                Some((_, path)) => {
+                    Err(Problem::new("--demo", "no file of weights beside it", path.display().to_string())
+                        .remedy("leave out one of the two")
+                        .usage())
+                }
+            };
         }
         let folder = self.weights.clone().or_else(|| std::env::var_os("VISEME_WEIGHTS").map(PathBuf::from));
         if folder.is_some() || !single.is_empty() {
@@ -478,7 +486,7 @@ pub fn guidance(option: &str, text: &str) -> Result<Guidance> {
 
 pub fn numbers<const N: usize>(option: &str, text: &str, expected: &str) -> Result<[f64; N]> {
     let values: Option<Vec<f64>> =
-        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect();
+        text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| (*v as f32).is_finite())).collect();
     let values = values.and_then(|values| <[f64; N]>::try_from(values).ok());
     values.ok_or_else(|| Problem::new(option, expected, format!("'{text}'")).usage())
 }

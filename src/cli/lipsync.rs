@@ -24,7 +24,7 @@ use viseme::{Problem, Result};
 /// $ viseme lipsync --video in.mp4 --audio speech.wav --landmarks points.json --out out.mp4 --weights models/
 #[derive(Args)]
 pub struct Options {
-    /// The video to change: any file that ffmpeg reads, or a folder of PNG or JPEG pictures
+    /// The video to change: any file that ffmpeg reads, a picture, or a folder of pictures
     #[arg(long, value_name = "FILE")]
     video: PathBuf,
     /// 68 points per frame in the video's pixels: .json ([[[x, y], ..], ..]) or .npy ([frames, 68, 2])

@@ -37,7 +37,7 @@ use viseme::{Problem, Result};
 /// have.
 #[derive(Args)]
 pub struct Options {
-    /// The generated video: any file that ffmpeg reads, or a folder of PNG or JPEG pictures
+    /// The generated video: any file that ffmpeg reads, a picture, or a folder of pictures
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
     /// Its 68 landmarks per frame, null for a frame without a face: .json or .npy ([frames, 68, 2], NaN)
@@ -57,7 +57,7 @@ pub struct Options {
     /// Mouth aspect ratio above which a mouth is open
     #[arg(long, value_name = "RATIO", default_value_t = lipleak::THRESHOLD)]
     threshold: f64,
-    /// Shifts between mouth and sound to try, in frames each way
+    /// Shifts between mouth and sound to try, in frames each way, up to 1000
     #[arg(long, value_name = "FRAMES", default_value_t = metrics::Options::default().max_lag)]
     max_lag: usize,
     /// Frames a second of a folder of pictures, or of landmarks without a video
@@ -79,6 +79,9 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     ffmpeg: Option<PathBuf>,
 }
+
+/// Each shift costs a pass over the clip.
+const MAX_LAG: usize = 1000;
 
 pub fn run(options: &Options) -> Result<()> {
     options.check()?;
@@ -118,7 +121,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         return say(line);
     }
-    print!("{}", report.to_table());
+    say(report.to_table().trim_end())?;
     peaks.map_or(Ok(()), |peaks| say(peaks))
 }
 
@@ -127,6 +130,9 @@ impl Options {
     fn check(&self) -> Result<()> {
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
             return Err(Problem::new("--threshold", "a ratio above 0", self.threshold.to_string()).usage());
+        }
+        if self.max_lag > MAX_LAG {
+            return Err(Problem::new("--max-lag", format!("0 to {MAX_LAG} frames"), self.max_lag.to_string()).usage());
         }
         check_svg(self.plot.as_deref())
     }

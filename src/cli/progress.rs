@@ -42,7 +42,7 @@ impl ProgressBar {
     }
 
     pub fn show(&self, progress: Progress) {
-        let share = if progress.phase == Phase::Listening { 0.0 } else { progress.done / progress.total.max(1e-9) };
+        let share = progress.share();
         let name = match progress.phase {
             Phase::Listening => "listening",
             Phase::Encoding => "encoding",

@@ -6,8 +6,12 @@ use crate::{Problem, Result};
 /// Align Your Steps for Stable Video Diffusion.
 const AYS_SIGMAS: [f64; 11] = [700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002];
 
+/// More than any sampler has a use for.
+pub const MAX_STEPS: usize = 1000;
+
 /// The noise levels of `steps` network evaluations and the final 0: `steps + 1` values. At 11 they are the published
-/// table, else its logarithm resampled linearly; a single step starts from the largest. Errors: no steps.
+/// table, else its logarithm resampled linearly; a single step starts from the largest. Errors: no steps, or
+/// more than [`MAX_STEPS`].
 pub fn ays(steps: usize) -> Result<Vec<f64>> {
     let ln_sigma = AYS_SIGMAS.map(f64::ln);
     let intervals = AYS_SIGMAS.len() - 1;
@@ -35,7 +39,7 @@ pub fn upstream_evaluations(num_steps: usize) -> Result<usize> {
 }
 
 /// `(sigma_max^(1/rho) + i/(steps-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho` for each step, then 0 (EDM, eq. 5; rho
-/// is 7 there). Errors: no steps, or sigmas that are not `0 < sigma_min < sigma_max`.
+/// is 7 there). Errors: no steps, more than [`MAX_STEPS`], or sigmas that are not `0 < sigma_min < sigma_max`.
 pub fn edm(steps: usize, sigma_min: f64, sigma_max: f64, rho: f64) -> Result<Vec<f64>> {
     if !(0.0 < sigma_min && sigma_min < sigma_max && sigma_max.is_finite() && rho > 0.0 && rho.is_finite()) {
         let found = format!("{sigma_min}, {sigma_max}, rho {rho}");
@@ -50,8 +54,8 @@ pub fn edm(steps: usize, sigma_min: f64, sigma_max: f64, rho: f64) -> Result<Vec
 }
 
 fn with_final_zero(steps: usize, sigma: impl Fn(usize) -> f64) -> Result<Vec<f64>> {
-    if steps == 0 {
-        return Err(Problem::new("steps", "1 or more", "0").usage());
+    if !(1..=MAX_STEPS).contains(&steps) {
+        return Err(Problem::new("steps", format!("1 to {MAX_STEPS}"), steps.to_string()).usage());
     }
     Ok((0..steps).map(sigma).chain([0.0]).collect())
 }

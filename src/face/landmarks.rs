@@ -1,14 +1,20 @@
 //! 68 landmarks per frame in iBUG order (0-16 jaw, 17-26 brows, 27-30 nose bridge, 31-35 nostrils, 36-47 eyes, 48-59
-//! outer lip, 60-67 inner lip), in pixels, x right and y down; read from JSON or .npy, checked, scaled once.
+//! outer lip, 60-67 inner lip), in pixels, x right and y down; read from JSON or .npy, checked, scaled once. MediaPipe's face mesh is
+//! taken too, as the 68 of its points that lie there.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::mesh;
+use super::npy::{NPY_MAGIC, Npy};
+use super::order;
 use crate::media::{Fps, FrameTimes};
 use crate::{Error, Problem, Result};
 
 pub const POINTS: usize = 68;
+
+const JSON_FORM: &str = r#"JSON of {"width": w, "height": h, "frames": [[[x, y], ...], ...]} or of the list alone"#;
 
 /// `[x, y]` of each landmark.
 pub type Face = [[f32; 2]; POINTS];
@@ -27,10 +33,10 @@ pub struct Landmarks {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Json {
-    Sized { width: u32, height: u32, frames: Vec<Option<Points>> },
-    Bare(Vec<Option<Points>>),
+struct Json {
+    width: u32,
+    height: u32,
+    frames: Vec<Option<Points>>,
 }
 
 /// The points of one frame as a file has them; null stands for NaN, which JSON cannot say.
@@ -51,13 +57,23 @@ impl Raw {
     }
 
     fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
-        let json: Json = serde_json::from_slice(bytes).map_err(|e| {
-            let expected = r#"{"width", "height", "frames": [[[x, y], ...], ...]}, the bare list, or a .npy file"#;
-            Problem::new(subject, expected, e.to_string()).input()
-        })?;
-        let (frames, size) = match json {
-            Json::Sized { width, height, frames } => (frames, Some([width, height])),
-            Json::Bare(frames) => (frames, None),
+        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+        const ZIP: &[u8] = b"PK\x03\x04";
+        let refused = |found: String| Problem::new(subject, format!("{JSON_FORM}, or a .npy file"), found);
+        if bytes.starts_with(ZIP) {
+            let found = "an .npz archive or another zip file".to_string();
+            return Err(refused(found).remedy("save its array alone, with numpy.save(file, points)").input());
+        }
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        let unread = |e: serde_json::Error| refused(e.to_string()).input();
+        let (frames, size) = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => {
+                let Json { width, height, frames } = serde_json::from_slice(bytes).map_err(unread)?;
+                (frames, Some([width, height]))
+            }
+            Some(b'[') => (serde_json::from_slice(bytes).map_err(unread)?, None),
+            Some(_) => return Err(refused("another kind of file".to_string()).input()),
+            None => return Err(refused("an empty file".to_string()).input()),
         };
         let face = |(frame, points): (usize, &Option<Points>)| {
             points.as_ref().map(|points| face(subject, frame, points)).transpose()
@@ -67,20 +83,28 @@ impl Raw {
 
     fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
         let Npy { number, shape, data } = Npy::parse(subject, bytes)?;
-        if shape.len() != 3 || shape[1..] != [POINTS, 2] {
-            return Err(Problem::new(subject, "shape [frames, 68, 2]", format!("shape {shape:?}")).input());
-        }
-        let face_bytes = POINTS * 2 * number.size_bytes();
-        if shape[0].checked_mul(face_bytes) != Some(data.len()) {
-            let expected = format!("{} frames of {face_bytes} bytes", shape[0]);
+        let (frames, points) = match shape[..] {
+            [frames, points, 2] if points == POINTS || mesh::SIZES.contains(&points) => (frames, points),
+            _ => {
+                let found = format!("shape {shape:?}");
+                return Err(Problem::new(
+                    subject,
+                    "shape [frames, 68, 2], or [frames, 478, 2] of MediaPipe's points",
+                    found,
+                )
+                .remedy("each point is [x, y]: leave out a third number")
+                .input());
+            }
+        };
+        let face_bytes = points * 2 * number.size_bytes();
+        if frames.checked_mul(face_bytes) != Some(data.len()) {
+            let expected = format!("{frames} frames of {face_bytes} bytes");
             return Err(Problem::new(subject, expected, format!("{} bytes", data.len())).input());
         }
         let face = |bytes: &[u8]| {
-            let mut face = [[0.0; 2]; POINTS];
-            for (value, bytes) in face.as_flattened_mut().iter_mut().zip(bytes.chunks_exact(number.size_bytes())) {
-                *value = number.read(bytes);
-            }
-            Some(face)
+            let values: Vec<f32> = bytes.chunks_exact(number.size_bytes()).map(|bytes| number.read(bytes)).collect();
+            let (points, _) = values.as_chunks();
+            Some(mesh::to_face(points))
         };
         Ok(Self { faces: data.chunks_exact(face_bytes).map(face).collect(), size: None })
     }
@@ -162,7 +186,7 @@ impl Landmarks {
         Raw::from_json(subject, bytes)?.landmarks(subject)
     }
 
-    /// From a NumPy file of shape `[frames, 68, 2]`, any real number type, little-endian, C order.
+    /// From a NumPy file of shape `[frames, 68, 2]`, or `[frames, 478, 2]` of MediaPipe's mesh, any real number type, little-endian, C order.
     pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
         Raw::from_npy(subject, bytes)?.landmarks(subject)
     }
@@ -211,13 +235,15 @@ impl Landmarks {
     }
 
     /// The same landmarks for pictures of `size` `[width, height]`. They come scaled if they name another size of their own,
-    /// which is done here and nowhere else. Errors: a frame's points lie in one place, or one of them lies outside the
-    /// picture by more than half of the face's longer side (a cropped chin or ear lies outside by less).
+    /// which is done here and nowhere else. Errors: a frame's face is below 16 pixels, as points from 0 to 1 are; one of its
+    /// points lies outside the picture by more than half of the face's longer side (a cropped chin or ear lies outside by less);
+    /// most frames' points are in another order, mirrored, or [y, x].
     pub fn for_pictures(&self, subject: &str, size: [u32; 2]) -> Result<Self> {
         let fitted = match self.size {
             Some(own) if own != size => self.scaled(own, size),
             _ => Self { faces: self.faces.clone(), size: Some(size) },
         };
+        order::check(subject, &fitted.faces)?;
         for (frame, face) in fitted.faces.iter().enumerate() {
             refuse_outside(subject, frame, face, size)?;
         }
@@ -238,6 +264,11 @@ pub fn scaled_to_whole_pixels(face: &Face, from: [u32; 2], to: [u32; 2]) -> Face
     face.map(|[x, y]| [(f64::from(x) * scale[0]).trunc() as f32, (f64::from(y) * scale[1]).trunc() as f32])
 }
 
+/// Faces below this are too small to make anything of.
+const SMALLEST_PX: f32 = 16.0;
+/// Where points lie that were divided by the picture's size; a chin may lie outside.
+const NORMALISED: std::ops::RangeInclusive<f32> = -1.0..=2.0;
+
 fn at(subject: &str, frame: usize, point: usize) -> String {
     format!("{subject}, frame {frame}, point {point}")
 }
@@ -249,18 +280,15 @@ fn refuse_infinite(subject: &str, frame: usize, face: &Face) -> Result<()> {
 }
 
 fn face(subject: &str, frame: usize, points: &[Vec<Option<f64>>]) -> Result<Face> {
-    if points.len() != POINTS {
-        let found = format!("{} points", points.len());
-        return Err(Problem::new(format!("{subject}, frame {frame}"), "68 points", found).input());
+    if points.len() != POINTS && !mesh::SIZES.contains(&points.len()) {
+        let (subject, found) = (format!("{subject}, frame {frame}"), format!("{} points", points.len()));
+        return Err(Problem::new(subject, "68 points, or MediaPipe's 478", found).input());
     }
-    let mut face = [[0.0; 2]; POINTS];
-    for (i, (to, from)) in face.iter_mut().zip(points).enumerate() {
-        let &[x, y] = from.as_slice() else {
-            return Err(Problem::new(at(subject, frame, i), "[x, y]", format!("{from:?}")).input());
-        };
-        *to = [x, y].map(|v| v.map_or(f32::NAN, |v| v as f32));
-    }
-    Ok(face)
+    let point = |(i, point): (usize, &Vec<Option<f64>>)| match point[..] {
+        [x, y] => Ok([x, y].map(|v| v.map_or(f32::NAN, |v| v as f32))),
+        _ => Err(Problem::new(at(subject, frame, i), "[x, y]", format!("{} numbers", point.len())).input()),
+    };
+    Ok(mesh::to_face(&points.iter().enumerate().map(point).collect::<Result<Vec<_>>>()?))
 }
 
 fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> Result<()> {
@@ -269,9 +297,18 @@ fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> R
         values.clone().fold(f32::MIN, f32::max) - values.fold(f32::MAX, f32::min)
     };
     let side = extent(0).max(extent(1));
-    if side <= 0.0 {
+    if side < SMALLEST_PX {
         let subject = format!("{subject}, frame {frame}");
-        return Err(Problem::new(subject, "68 points of a face", "all of them in one place").input());
+        let expected = format!("a face of {SMALLEST_PX} pixels or more");
+        let is_normalised = face.as_flattened().iter().all(|v| NORMALISED.contains(v));
+        return Err(match (side > 0.0, is_normalised) {
+            (false, _) => Problem::new(subject, expected, "all of its points in one place"),
+            (_, true) => Problem::new(subject, "points in pixels", "points from 0 to 1, which look normalised")
+                .remedy("multiply x by the picture's width and y by its height"),
+            (_, false) => Problem::new(subject, expected, format!("one of {side:.1}"))
+                .remedy("landmarks are pixels of the video; a JSON file may name another width and height"),
+        }
+        .input());
     }
     let slack = side / 2.0;
     let is_inside = |p: &[f32; 2]| (0..2).all(|axis| p[axis] >= -slack && p[axis] <= size[axis] as f32 + slack);
@@ -280,101 +317,4 @@ fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> R
     Err(Problem::new(at(subject, frame, point), expected, format!("[{}, {}]", face[point][0], face[point][1]))
         .remedy("landmarks are pixels of the video; a JSON file may name another width and height")
         .input())
-}
-
-const NPY_MAGIC: &[u8] = b"\x93NUMPY";
-
-/// A NumPy array file, taken apart. Source: NEP 1.
-struct Npy<'a> {
-    number: Number,
-    shape: Vec<usize>,
-    data: &'a [u8],
-}
-
-#[derive(Clone, Copy)]
-enum Number {
-    F32,
-    F64,
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-}
-
-impl Number {
-    const DESCRIPTIONS: [(&'static str, Number); 7] = [
-        ("<f4", Number::F32),
-        ("<f8", Number::F64),
-        ("<i2", Number::I16),
-        ("<i4", Number::I32),
-        ("<i8", Number::I64),
-        ("|u1", Number::U8),
-        ("<u2", Number::U16),
-    ];
-
-    fn size_bytes(self) -> usize {
-        match self {
-            Number::U8 => 1,
-            Number::I16 | Number::U16 => 2,
-            Number::F32 | Number::I32 => 4,
-            Number::F64 | Number::I64 => 8,
-        }
-    }
-
-    /// `bytes` are [`Self::size_bytes`] long.
-    fn read(self, bytes: &[u8]) -> f32 {
-        let mut raw = [0; 8];
-        raw[..bytes.len()].copy_from_slice(bytes);
-        let bits = u64::from_le_bytes(raw);
-        match self {
-            Number::F32 => f32::from_bits(bits as u32),
-            Number::F64 => f64::from_bits(bits) as f32,
-            Number::I16 => f32::from(bits as i16),
-            Number::I32 => bits as i32 as f32,
-            Number::I64 => bits as i64 as f32,
-            Number::U8 | Number::U16 => bits as f32,
-        }
-    }
-}
-
-impl<'a> Npy<'a> {
-    fn parse(subject: &str, bytes: &'a [u8]) -> Result<Self> {
-        let broken = |found: &str| Problem::new(subject, "a NumPy array file", found).input();
-        let version = *bytes.get(NPY_MAGIC.len()).ok_or_else(|| broken("a file cut off in its header"))?;
-        let length_bytes = if version == 1 { 2 } else { 4 };
-        let mut length = [0; 4];
-        let start = NPY_MAGIC.len() + 2;
-        let field = bytes.get(start..start + length_bytes).ok_or_else(|| broken("a file cut off in its header"))?;
-        length[..length_bytes].copy_from_slice(field);
-        let (start, length) = (start + length_bytes, u32::from_le_bytes(length) as usize);
-        let rest = &bytes[start..];
-        let header = rest.get(..length).ok_or_else(|| broken("a file cut off in its header"))?;
-        let header = std::str::from_utf8(header).map_err(|_| broken("a header that is no text"))?;
-
-        let description = entry(header, "descr").and_then(|v| v.split(['\'', '"']).nth(1)).unwrap_or("no type");
-        let number = Number::DESCRIPTIONS.iter().find(|(name, _)| *name == description);
-        let (_, number) = number.ok_or_else(|| {
-            let known = Number::DESCRIPTIONS.map(|(name, _)| name).join(", ");
-            Problem::new(subject, format!("numbers of type {known}"), description)
-                .remedy("save with numpy.save(file, points.astype('<f4'))")
-                .input()
-        })?;
-        if entry(header, "fortran_order").is_none_or(|v| !v.starts_with("False")) {
-            return Err(Problem::new(subject, "an array in C order", "Fortran order")
-                .remedy("save with numpy.save(file, numpy.ascontiguousarray(points))")
-                .input());
-        }
-        let shape = entry(header, "shape").and_then(|v| v.strip_prefix('(')?.split(')').next());
-        let shape = shape.ok_or_else(|| broken("a header without a shape"))?;
-        let sizes = shape.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::parse);
-        let shape = sizes.collect::<Result<_, _>>().map_err(|_| broken("a header with a broken shape"))?;
-        Ok(Self { number: *number, shape, data: &rest[length..] })
-    }
-}
-
-/// What follows `'key':` in a header.
-fn entry<'h>(header: &'h str, key: &str) -> Option<&'h str> {
-    let (_, value) = header.split_once(&format!("'{key}':"))?;
-    Some(value.trim_start())
 }

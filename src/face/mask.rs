@@ -69,6 +69,9 @@ impl MaskRule {
         if self.nose_index >= POINTS {
             return Err(Problem::new("nose index", format!("0 to {}", POINTS - 1), self.nose_index.to_string()).usage());
         }
+        if side == 0 {
+            return Err(Problem::new("mask", "a side of a pixel or more", "0").shape());
+        }
         match self.kind {
             MaskKind::Face => {
                 let polygons: Vec<_> = faces.iter().map(|face| jaw(face, side)).collect();

@@ -2,3 +2,6 @@
 
 pub mod landmarks;
 pub mod mask;
+mod mesh;
+mod npy;
+mod order;

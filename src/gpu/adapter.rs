@@ -163,7 +163,7 @@ pub(super) fn adapters() -> Vec<wgpu::Adapter> {
     all
 }
 
-/// The adapter that `wanted` names (part of its name, or its number in the list), or the best one.
+/// The adapter that `wanted` names (its number in the list, or part of its name, which may be a number too), or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let from_env = std::env::var("VISEME_ADAPTER").ok();
     let wanted = wanted.or(from_env.as_deref()).filter(|w| !w.is_empty());
@@ -176,10 +176,7 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     }
     let index = match wanted {
         None => Some(0),
-        Some(w) => match w.parse::<usize>() {
-            Ok(number) => Some(number).filter(|&n| n < names.len()),
-            Err(_) => names.iter().position(|n| n.to_lowercase().contains(&w.to_lowercase())),
-        },
+        Some(w) => named(&names, w),
     };
     match index {
         Some(i) => Ok(all.swap_remove(i)),
@@ -191,6 +188,12 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
         .remedy("`viseme devices` lists them")
         .gpu()),
     }
+}
+
+/// The place that `wanted` means among `names`.
+fn named(names: &[String], wanted: &str) -> Option<usize> {
+    let number = wanted.parse().ok().filter(|&number: &usize| number < names.len());
+    number.or_else(|| names.iter().position(|name| name.to_lowercase().contains(&wanted.to_lowercase())))
 }
 
 /// A device with every feature and limit that the kernels can make use of.
@@ -272,5 +275,22 @@ mod tests {
         assert_eq!(Asked::read("maybe").unwrap_err().exit_code(), 2);
         let without = Asked::On.matrices(&capabilities(true), wgpu::Features::empty()).unwrap();
         assert_eq!(without, None, "they cannot be had where the device did not open them");
+    }
+
+    #[test]
+    fn a_number_that_is_no_place_is_part_of_a_name() {
+        let names = ["NVIDIA GeForce RTX 4090", "AMD Radeon RX 7900 XTX", "llvmpipe"].map(String::from);
+        for (wanted, found) in [
+            ("4090", Some(0)),
+            ("7900", Some(1)),
+            ("1", Some(1)),
+            ("2", Some(2)),
+            ("radeon", Some(1)),
+            ("3", None),
+            ("99999999999999999999999", None),
+            ("intel", None),
+        ] {
+            assert_eq!(named(&names, wanted), found, "{wanted}");
+        }
     }
 }

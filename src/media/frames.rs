@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::file::beside;
+use super::picture::{self, is_picture};
 use super::pixels::{Chroma, PixelFormat};
 use super::probe::Look;
 use super::times::FrameTimes;
@@ -45,11 +46,11 @@ impl Frame {
     }
 }
 
-/// Frames per second as a fraction: 30000/1001 has no exact decimal.
+/// Frames per second as a fraction: 30000/1001 has no exact decimal. Neither number is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fps {
-    pub num: u32,
-    pub den: u32,
+    pub(super) num: u32,
+    pub(super) den: u32,
 }
 
 impl Fps {
@@ -85,6 +86,14 @@ impl Fps {
             return Err(Problem::new("frame rate", "0.001 to 1000 frames per second", format!("{num}/{den}")).input());
         }
         Ok(Self { num, den })
+    }
+
+    pub const fn num(self) -> u32 {
+        self.num
+    }
+
+    pub const fn den(self) -> u32 {
+        self.den
     }
 
     pub fn as_f64(self) -> f64 {
@@ -286,7 +295,7 @@ impl FrameReader {
     }
 }
 
-/// The PNG and JPEG files of a folder, `frame2.png` before `frame10.png`, all with the first one's depth.
+/// The pictures of a folder, known by the ends of their names, `frame2.png` before `frame10.png`, all with the first one's depth.
 pub struct FolderSource {
     files: Vec<PathBuf>,
     size: [u32; 2],
@@ -296,19 +305,11 @@ pub struct FolderSource {
 }
 
 impl FolderSource {
-    /// Errors: no such folder, or no pictures in it.
+    /// A single picture stands for a folder with nothing else in it. Errors: no such folder, or no pictures in it.
     pub fn open(dir: &Path, fps: Fps) -> Result<Self> {
-        let read = |source| Error::Read { path: dir.to_path_buf(), source };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(dir).map_err(read)? {
-            let path = entry.map_err(read)?.path();
-            if is_picture(&path) && path.is_file() {
-                files.push(path);
-            }
-        }
-        files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+        let files = if dir.is_file() { vec![dir.to_path_buf()] } else { pictures_of(dir)? };
         let Some(first) = files.first() else {
-            return Err(Problem::new(dir.display().to_string(), "a PNG or JPEG file or more", "none").input());
+            return Err(Problem::new(dir.display().to_string(), "a picture or more", "none").input());
         };
         let first = read_picture(first)?;
         Ok(Self { size: [first.width, first.height], depth: first.depth, files, fps, next: 0 })
@@ -357,11 +358,30 @@ impl FrameSource for FolderSource {
     }
 }
 
-/// Reads a PNG or JPEG file; one of 16 bits keeps them.
+/// In the order of their numbers.
+fn pictures_of(dir: &Path) -> Result<Vec<PathBuf>> {
+    let read = |source| Error::Read { path: dir.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if is_picture(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    Ok(files)
+}
+
+/// Reads a picture file of any usual kind, by what is in it, turned upright; what is transparent lies on black, and one of
+/// 16 bits keeps them. Errors: no such file, no picture, one that is cut off.
 pub fn read_picture(path: &Path) -> Result<Frame> {
+    read_picture_by(path, None)
+}
+
+/// [`read_picture`] with the ffmpeg at `ffmpeg` where AVIF and HEIC need one, which else is the first in PATH.
+pub fn read_picture_by(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {
     let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let picture = image::load_from_memory(&bytes)
-        .map_err(|e| Problem::new(path.display().to_string(), "a PNG or JPEG picture", e.to_string()).input())?;
+    let picture = picture::decode(path, &bytes, ffmpeg)?;
     let (width, height) = (picture.width(), picture.height());
     if picture.color().bytes_per_pixel() / picture.color().channel_count() == 1 {
         return Ok(Frame::rgb8(width, height, picture.into_rgb8().into_raw()));
@@ -381,12 +401,6 @@ pub(super) fn check_size(subject: &str, [width, height]: [u32; 2], frame: &Frame
 
 pub(super) fn nothing_written(out: &Path) -> Error {
     Problem::new(out.display().to_string(), "a frame or more to write", "none").input()
-}
-
-pub fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    let is_hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-    !is_hidden && extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
 }
 
 /// Runs of digits compare as numbers, everything else as text.
@@ -432,13 +446,16 @@ impl FolderSink {
     /// something at `dir` already, or in that folder something else than frames, or it cannot be written.
     pub fn create(dir: &Path) -> Result<Self> {
         let partial = beside(dir, ".partial")?;
-        remove_unfinished(&partial)?;
+        let frames = unfinished(&partial)?;
+        let remove = || frames.iter().try_for_each(fs::remove_file);
+        remove().map_err(|source| Error::Write { path: partial.clone(), source })?;
         let mut sink = Self::resume(dir, &partial, 0)?;
         sink.keep = false;
         Ok(sink)
     }
 
-    /// Whether the folder could have its name: nothing stands there, or an empty folder.
+    /// Whether the folder could have its name: nothing stands there, or an empty folder, and what is beside it under the hidden name
+    /// is an unfinished run's.
     pub fn check(dir: &Path) -> Result<()> {
         let is_taken = match fs::read_dir(dir) {
             Ok(mut entries) => entries.next().is_some(),
@@ -448,7 +465,7 @@ impl FolderSink {
             let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it exists and is not an empty folder");
             return Err(Error::Write { path: dir.to_path_buf(), source });
         }
-        Ok(())
+        unfinished(&beside(dir, ".partial")?).map(drop)
     }
 
     /// Goes on after frame `done` - 1 in the folder `partial`, on the same disk as `dir`. It stays there until it is finished.
@@ -468,32 +485,30 @@ impl FolderSink {
     }
 }
 
-/// Removes what a [`FolderSink`] that was cut off left at `partial`. Errors: there is anything else there, which is nobody's to
-/// remove.
-fn remove_unfinished(partial: &Path) -> Result<()> {
+/// The frames that a [`FolderSink`] which was cut off left at `partial`. Errors: there is anything else there, which is nobody's
+/// to remove.
+fn unfinished(partial: &Path) -> Result<Vec<PathBuf>> {
     let write = |source| Error::Write { path: partial.to_path_buf(), source };
-    let foreign = |what: String| {
+    let foreign = |what: &str| {
         let said = format!("{what} is no frame of an unfinished run: move it away");
         write(std::io::Error::new(std::io::ErrorKind::AlreadyExists, said))
     };
     match fs::symlink_metadata(partial) {
-        Err(_) => return Ok(()),
-        Ok(metadata) if !metadata.is_dir() => return Err(foreign("what is there".to_string())),
+        Err(_) => return Ok(Vec::new()),
+        Ok(metadata) if !metadata.is_dir() => return Err(foreign("what is there")),
         Ok(_) => {}
     }
-    let entries: Vec<_> = fs::read_dir(partial).and_then(Iterator::collect).map_err(write)?;
     let is_frame = |name: &str| name.strip_suffix(".png").is_some_and(|n| n.len() >= 6 && n.parse::<u64>().is_ok());
-    for entry in &entries {
-        let name = entry.file_name();
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file || !is_frame(&name.to_string_lossy()) {
-            return Err(foreign(name.to_string_lossy().into_owned()));
+    let mut frames = Vec::new();
+    for entry in fs::read_dir(partial).map_err(write)? {
+        let entry = entry.map_err(write)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) || !is_frame(&name) {
+            return Err(foreign(&name));
         }
+        frames.push(entry.path());
     }
-    for entry in entries {
-        fs::remove_file(entry.path()).map_err(write)?;
-    }
-    fs::remove_dir(partial).map_err(write)
+    Ok(frames)
 }
 
 impl FrameSink for FolderSink {

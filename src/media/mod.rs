@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub(crate) mod filters;
 pub mod frames;
 mod mux;
+pub mod picture;
 pub mod pixels;
 pub mod probe;
 pub mod reader;

@@ -261,8 +261,8 @@ impl Described {
         };
         info.first_s = stamps.starts_s.first().copied().unwrap_or(0.0);
         (info.times, info.fps) = FrameTimes::of_stamps(&subject, &stamps.starts_s, stamps.last_s, &rates)?;
-        // A picture that moves has no rate to keep.
-        if info.is_picture {
+        // A picture that moves has no rate to keep, nor has a video of one frame.
+        if info.is_picture || info.times.count() == 1 {
             info.fps = Fps::INSIDE;
         }
         Ok(info)

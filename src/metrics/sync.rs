@@ -15,7 +15,10 @@ const FLAT: f64 = 1e-9;
 /// Root mean square of the samples of each frame in decibels of full scale, at least [`FLOOR_DB`]. Frame i hears the samples
 /// from `i / fps` to `(i + 1) / fps` seconds; a last frame that is not whole counts if half of it is there.
 pub fn loudness_db(audio: &Audio, fps: Fps) -> Result<Vec<f64>> {
-    let start_of = |frame: u64| frame * u64::from(RATE_HZ) * u64::from(fps.den) / u64::from(fps.num);
+    let start_of = |frame: u64| {
+        let start = u128::from(frame) * u128::from(RATE_HZ) * u128::from(fps.den()) / u128::from(fps.num());
+        start as u64
+    };
     let (mut levels, mut squares) = (Vec::new(), 0.0);
     let (mut at, mut begin, mut end) = (0, 0, start_of(1));
     for block in audio.blocks()? {
@@ -51,9 +54,10 @@ pub struct Sync {
 
 impl Sync {
     /// Pearson's correlation of `loudness[t]` and `mouth[t + lag]` over all t where both are there, for lags from `-reach` to
-    /// `reach`; lags that leave fewer than half of the frames do not take part. None where no lag has a correlation.
+    /// `reach`; lags that leave fewer than half of the frames do not take part, so that those beyond the clip cost nothing.
+    /// None where no lag has a correlation.
     pub fn new(mouth: &[Option<f64>], loudness: &[f64], reach: usize) -> Option<Self> {
-        let reach = reach as i64;
+        let reach = reach.min(mouth.len().max(loudness.len())) as i64;
         // From the middle outwards, so that of equal correlations the one with the smallest shift is found first.
         let lags = (0..=reach).flat_map(|lag| if lag == 0 { vec![0] } else { vec![-lag, lag] });
         let mut best: Option<(f64, i64)> = None;

@@ -50,19 +50,34 @@ pub struct Prepared {
 impl ClipUnet {
     /// `l` stands where `model` lies; activations are stored as `elem`.
     pub fn load(l: &Loader, config: Config, elem: Elem) -> Result<Self> {
-        let learned_mask = match l.shape("learned_mask").as_deref() {
-            Some(&[channels, height, width]) => Some(load_channels_last(l, "learned_mask", [channels, height, width])?),
-            _ => None,
-        };
+        let size = |axis: usize, published: usize| l.dim("learned_mask", axis, published);
+        let learned_mask = l
+            .has("learned_mask")
+            .then(|| load_channels_last(l, "learned_mask", [size(0, 4), size(1, 64), size(2, 64)]))
+            .transpose()?;
         let unet = l.at("diffusion_model");
         let audio = unet.dim("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, 1024);
-        let emotion_channels = unet.dim("label_emb.0.0.weight", 1, audio).saturating_sub(audio);
+        let told = unet.dim("label_emb.0.0.weight", 1, audio);
+        let emotion_channels = match told.checked_sub(audio) {
+            Some(channels) if channels.is_multiple_of(2) => channels,
+            _ => {
+                let expected = format!("{audio} inputs for audio, or more by the same number for valence and arousal");
+                return Err(
+                    Problem::new(unet.weights().name("label_emb.0.0.weight"), expected, told.to_string()).weights()
+                );
+            }
+        };
         Ok(Self { unet: VideoUnet::load(&unet, config)?, learned_mask, emotion_channels, elem })
+    }
+
+    /// Whether it takes valence and arousal.
+    pub fn feels(&self) -> bool {
+        self.emotion_channels > 0
     }
 
     /// Valence and arousal of each frame as the network takes them, `[feelings.len(), channels]`; None where it takes none.
     pub fn emotion(&self, gpu: &Gpu, feelings: &[[f32; 2]]) -> Result<Option<Tensor>> {
-        if self.emotion_channels == 0 {
+        if !self.feels() {
             return Ok(None);
         }
         let embedded = |axis: usize| {

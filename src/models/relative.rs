@@ -25,6 +25,10 @@ impl RelativeBias {
         if buckets < 4 {
             return Err(Problem::new(l.weights().name(leaf), "4 buckets or more", buckets.to_string()).weights());
         }
+        if max_distance <= buckets / 4 {
+            let expected = format!("more than {}, the distances with a bucket of their own", buckets / 4);
+            return Err(Problem::new(l.weights().name("max_distance"), expected, max_distance.to_string()).weights());
+        }
         let table = l.weights().get(leaf, &[buckets, heads])?.to_f32()?;
         Ok(Self { table, heads, max_distance })
     }

@@ -13,7 +13,8 @@ use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
 const EPS: f32 = 1e-5;
-const STRIDES: [usize; 7] = [5, 2, 2, 2, 2, 2, 2];
+/// Kernel and stride of each convolution: what [`RECEPTIVE_FIELD`] and the count of vectors follow from.
+const CONVOLUTIONS: [[usize; 2]; 7] = [[10, 5], [3, 2], [3, 2], [3, 2], [3, 2], [2, 2], [2, 2]];
 /// Samples that the first vector sees.
 pub const RECEPTIVE_FIELD: usize = 400;
 
@@ -30,10 +31,9 @@ impl FeatureExtractor {
         let mut channels = 1;
         let mut convs = Vec::new();
         let mut first = 512;
-        for (index, stride) in STRIDES.into_iter().enumerate() {
+        for (index, [kernel, stride]) in CONVOLUTIONS.into_iter().enumerate() {
             let at = l.at(&conv(index));
             let outputs = at.dim("weight", 0, 512);
-            let kernel = at.dim("weight", 2, [10, 3, 3, 3, 3, 2, 2][index]);
             convs.push(Conv2d::load_1d(&at, outputs, channels, kernel, stride)?);
             channels = outputs;
             if index == 0 {
@@ -77,14 +77,14 @@ impl PositionalConv {
             ["weight_v", "parametrizations.weight.original1", "weight"].into_iter().find_map(|v| l.shape(v));
         let (group_channels, kernel) = match published.as_deref() {
             Some(&[_, group_channels, kernel]) => (group_channels, kernel),
-            _ => (channels / 16, 128),
+            _ => ((channels / 16).max(1), 128),
         };
-        let shape = WeightShape {
-            columns: channels,
-            group_channels,
-            kernel: [kernel, 1],
-            groups: channels / group_channels.max(1),
-        };
+        if !channels.is_multiple_of(group_channels) {
+            let expected = format!("groups of a divisor of {channels} channels");
+            return Err(Problem::new(l.weights().name("weight"), expected, group_channels.to_string()).weights());
+        }
+        let shape =
+            WeightShape { columns: channels, group_channels, kernel: [kernel, 1], groups: channels / group_channels };
         let host = l.weights().get_weight_norm(2, &[channels, group_channels, kernel])?;
         let weight = l.pack(&host, shape)?;
         // kernel / 2 on both sides, and an even kernel's last output dropped.

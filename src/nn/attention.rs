@@ -1,7 +1,7 @@
 use super::{Linear, Loader};
-use crate::Result;
 use crate::ops::{Attend, Rows};
 use crate::tensor::Tensor;
+use crate::{Problem, Result};
 
 /// Which tokens of `[clips, frames, places, channels]` attend to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +30,21 @@ impl Over {
     }
 }
 
+/// Heads of `head_dim` channels each. Errors: a width that does not divide the channels.
+fn heads(l: &Loader, channels: usize, head_dim: usize) -> Result<usize> {
+    if head_dim == 0 || !channels.is_multiple_of(head_dim) {
+        let subject = format!("channels of a head of {}", l.weights().name(""));
+        return Err(Problem::new(subject, format!("a divisor of {channels}"), head_dim.to_string()).weights());
+    }
+    Ok(channels / head_dim)
+}
+
 /// softmax(q k^T / sqrt(head_dim)) v over the tokens themselves; q, k and v come out of one matmul.
 pub struct SelfAttention {
     to_qkv: Linear,
     to_out: Linear,
     channels: usize,
-    head_dim: usize,
+    heads: usize,
 }
 
 impl SelfAttention {
@@ -44,7 +53,7 @@ impl SelfAttention {
             to_qkv: Linear::load_stack(l, &["to_q", "to_k", "to_v"], channels, channels)?,
             to_out: Linear::load(&l.at("to_out.0"), channels, channels)?,
             channels,
-            head_dim,
+            heads: heads(l, channels, head_dim)?,
         })
     }
 
@@ -61,9 +70,9 @@ impl SelfAttention {
             q: rows,
             k: rows.column(self.channels),
             v: rows.column(2 * self.channels),
-            heads: self.channels / self.head_dim,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).powf(-0.5),
+            heads: self.heads,
+            head_dim: self.channels / self.heads,
+            scale: (self.channels as f32 / self.heads as f32).powf(-0.5),
             bias: None,
         };
         attend.run()
@@ -76,7 +85,7 @@ pub struct CrossAttention {
     to_kv: Linear,
     to_out: Linear,
     channels: usize,
-    head_dim: usize,
+    heads: usize,
 }
 
 impl CrossAttention {
@@ -86,7 +95,7 @@ impl CrossAttention {
             to_kv: Linear::load_stack(l, &["to_k", "to_v"], channels, context_channels)?,
             to_out: Linear::load(&l.at("to_out.0"), channels, channels)?,
             channels,
-            head_dim,
+            heads: heads(l, channels, head_dim)?,
         })
     }
 
@@ -117,9 +126,9 @@ impl CrossAttention {
             q: over.rows(&q)?,
             k: rows,
             v: rows.column(self.channels),
-            heads: self.channels / self.head_dim,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).powf(-0.5),
+            heads: self.heads,
+            head_dim: self.channels / self.heads,
+            scale: (self.channels as f32 / self.heads as f32).powf(-0.5),
             bias: None,
         };
         attend.run()

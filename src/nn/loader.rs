@@ -57,12 +57,12 @@ impl Loader {
         &self.weights
     }
 
-    /// The published shape of `leaf`, where it is there.
+    /// The published shape of `leaf`, where it is there and has values.
     pub fn shape(&self, leaf: &str) -> Option<Vec<usize>> {
         self.weights.shape(leaf)
     }
 
-    /// Dimension `axis` of `leaf`, or `published` where it is missing (which loading then reports).
+    /// Dimension `axis` of `leaf`, never 0; `published` where it is missing or 0 (which loading then reports).
     pub fn dim(&self, leaf: &str, axis: usize, published: usize) -> usize {
         self.shape(leaf).and_then(|shape| shape.get(axis).copied()).unwrap_or(published)
     }

@@ -1,7 +1,7 @@
 use super::Loader;
-use crate::Result;
 use crate::ops::Activation;
 use crate::tensor::Tensor;
+use crate::{Problem, Result};
 
 pub struct LayerNorm {
     weight: Tensor,
@@ -28,7 +28,12 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
+    /// Errors: groups that do not divide the channels.
     pub fn load(l: &Loader, groups: usize, channels: usize, eps: f32) -> Result<Self> {
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let expected = format!("channels in {groups} equal groups");
+            return Err(Problem::new(l.weights().name("weight"), expected, channels.to_string()).weights());
+        }
         Ok(Self { weight: l.vector("weight", channels)?, bias: l.vector("bias", channels)?, groups, eps })
     }
 

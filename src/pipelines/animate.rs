@@ -3,22 +3,23 @@
 //!
 //! Laughter, sighs and other sounds that are not speech need nothing: they are in the audio, and BEATs hears them.
 
-use super::audio::{beats_embeddings, interpolation_embeddings, keyframe_embeddings};
+use super::audio::{beats_embeddings, frames_of, interpolation_embeddings, keyframe_embeddings};
 use super::emotion::Emotion;
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
+use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
+use super::region::refuse_outside;
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
-use super::segments::{FRAME_SAMPLES, Parity, Plan, UPSTREAM_CAP_S};
+use super::segments::{Parity, Plan, UPSTREAM_CAP_S};
 use super::timeline::{Extend, Timeline};
 use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Cancel, Gpu};
-use crate::media::{Audio, Fps, Frame, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Depth, Filter, KERNELS, Region, Rgb};
+use crate::ops::{Depth, KERNELS, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -125,13 +126,20 @@ impl<'a> Animate<'a> {
     }
 
     fn look(&self) -> Result<Survey> {
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
-        let frames = samples.div_ceil(FRAME_SAMPLES);
-        let frames = match self.options.parity {
-            Parity::Corrected => frames,
-            Parity::Upstream => frames.min(UPSTREAM_CAP_S * 25),
+        let Options { parity, face, emotion, .. } = &self.options;
+        if let Some(region) = *face {
+            refuse_outside(region, [self.portrait.width, self.portrait.height])?;
+        }
+        let samples =
+            count_samples(&as_heard(&self.audio, *parity, PublishedChannels::FirstIfResampled), &self.reporter.cancel)?;
+        let heard_frames = frames_of(samples);
+        let frames = match parity {
+            Parity::Corrected => heard_frames,
+            Parity::Upstream => heard_frames.min(UPSTREAM_CAP_S * 25),
         };
-        Ok(Survey { samples, frames, plan: Plan::keyface(frames, self.options.parity)? })
+        let plan = Plan::keyface(frames, *parity)?;
+        emotion.check(&plan, frames, *parity)?;
+        Ok(Survey { samples, frames, heard_frames, plan })
     }
 
     /// Does it: finished frames in order, made as they are asked for. Errors come as the last item.
@@ -146,24 +154,28 @@ impl<'a> Animate<'a> {
         gpu.prepare(KERNELS, "animate");
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
-        let (frames, cancel) = (survey.frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
+        let (frames, heard, cancel) = (survey.frames, survey.heard_frames, reporter.cancel.clone());
+        let samples = read_samples(
+            &as_heard(&self.audio, parity, PublishedChannels::FirstIfResampled),
+            self.work.as_ref(),
+            &cancel,
+        )?;
         let beats = {
             let model = weights.beats(&gpu, storage)?;
             Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
-                beats_embeddings(&gpu, &model, &samples, frames, parity, emit)
+                beats_embeddings(&gpu, &model, &samples, heard, parity, emit)
             })?
         };
         let heard_by_keyframes = {
             let model = weights.wavlm(&gpu, storage)?;
             Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
-                keyframe_embeddings(&gpu, &model, beats.values(), &samples, frames, parity, emit)
+                keyframe_embeddings(&gpu, &model, beats.values(), &samples, heard, parity, emit)
             })?
         };
         let heard_between = {
             let model = weights.wav2vec2(&gpu, storage)?;
             Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
-                interpolation_embeddings(&gpu, &model, beats.values(), &samples, frames, parity, emit)
+                interpolation_embeddings(&gpu, &model, beats.values(), &samples, heard, parity, emit)
             })?
         };
         drop((samples, beats));
@@ -189,10 +201,13 @@ impl<'a> Animate<'a> {
             parity,
         };
         let stages = TwoStage {
-            decoder: weights.decoder(&gpu, Role::KeyfaceKeyframe, storage)?,
+            decoder: weights.decoder(&gpu, Role::KeyfaceInterpolation, storage)?,
             coding: storage.coding,
             depth: Depth::Eight,
-            seam: Seam::Average,
+            seam: match parity {
+                Parity::Corrected => Seam::Average,
+                Parity::Upstream => Seam::AverageWithinChunks,
+            },
             plan: survey.plan,
             sampling,
             keyframes,
@@ -214,8 +229,10 @@ impl<'a> Animate<'a> {
 #[derive(Debug, Clone)]
 pub struct Survey {
     pub samples: usize,
-    /// Frames of audio, at 25 a second.
+    /// Frames that are made, at 25 a second.
     pub frames: usize,
+    /// Frames of audio that the networks hear; upstream hears all of it and cuts what it made of it.
+    pub heard_frames: usize,
     pub plan: Plan,
 }
 
@@ -265,14 +282,68 @@ fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options
     let (width, height) = (portrait.width as usize, portrait.height as usize);
     let picture = upload(gpu, portrait)?;
     let crop = match (options.face, options.parity) {
-        (None, Parity::Upstream) => picture.resize(side, side, Filter::Bilinear)?,
-        (Some(region), _) => picture.crop(&[region], side)?,
+        (None, Parity::Upstream) => {
+            Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(&portrait.clone().at_depth(Depth::Eight), side))?
+        }
+        (Some(region), _) => picture.crop(&[region], side)?.to_tensor()?,
         (None, Parity::Corrected) => {
             let size = width.min(height) as f64;
             let (left, top) = ((width as f64 - size) / 2.0, (height as f64 - size) / 2.0);
-            picture.crop(&[Region { left, top, width: size, height: size }], side)?
+            picture.crop(&[Region { left, top, width: size, height: size }], side)?.to_tensor()?
         }
     };
     let is_sample = options.sample_posterior || options.parity == Parity::Upstream;
     encode(encoder, &crop, options.storage.coding, is_sample.then_some((options.sampling.seed, 0)))
+}
+
+/// The whole picture squeezed to a square `[side, side, 3]` in [-1, 1], in floats, as upstream has it: PyTorch's
+/// `interpolate(mode="bilinear", align_corners=False)`. (KeySync resizes bytes.)
+fn squeezed(picture: &Frame, side: usize) -> Vec<f32> {
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    // The two inputs next to each output's centre, and the share of the second.
+    let between = |inputs: usize, output: usize| {
+        let place = ((output as f64 + 0.5) * inputs as f64 / side as f64 - 0.5).max(0.0);
+        let first = (place as usize).min(inputs - 1);
+        ([first, (first + 1).min(inputs - 1)], place - first as f64)
+    };
+    let mut values = Vec::with_capacity(side * side * 3);
+    for row in 0..side {
+        let (rows, down) = between(height, row);
+        for column in 0..side {
+            let (columns, across) = between(width, column);
+            for channel in 0..3 {
+                let level = |y: usize, x: usize| f64::from(picture.rgb[3 * (rows[y] * width + columns[x]) + channel]);
+                let [above, below] = [0, 1].map(|y| level(y, 0) + across * (level(y, 1) - level(y, 0)));
+                values.push(((above + down * (below - above)) / 127.5 - 1.0) as f32);
+            }
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, squeezed};
+
+    /// Sums of y[k] (2 k + 1) over `interpolate(x / 127.5 - 1, (side, side), mode="bilinear")` of PyTorch 2, and its second
+    /// value. Bytes rounded after each axis are up to 1 / 255 off in each.
+    #[test]
+    fn squeezed_portraits_equal_pytorchs() {
+        for (width, height, side, second, sum) in [
+            (5, 3, 4, -0.548_039_26, 140.614_861_8),
+            (3, 7, 8, -0.584_313_75, 1_470.975_444_8),
+            (8, 8, 8, -0.584_313_75, 230.149_582_7),
+        ] {
+            let level = |i: u32| {
+                let (c, x, y) = (i % 3, i / 3 % width, i / 3 / width);
+                (x * 37 + y * 91 + c * 53 + x * y % 7 * 11) as u8
+            };
+            let frame = Frame::rgb8(width, height, (0..width * height * 3).map(level).collect());
+            let values = squeezed(&frame, side);
+            assert_eq!(values.len(), side * side * 3);
+            assert!((values[1] - second).abs() < 1e-6, "{}", values[1]);
+            let found: f64 = values.iter().zip(0..).map(|(&v, k)| f64::from(v) * f64::from(2 * k + 1)).sum();
+            assert!((found - sum).abs() < 1e-3, "{width}x{height} to {side}: {found}, want {sum}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a portrait feels at each frame: valence and arousal, by name, as numbers, or as a track over time.
 //! Source: KeyFace (arXiv 2503.01715); training code `get_emotion_list`; golden 25.
 
-use super::segments::Parity;
+use super::segments::{Parity, Plan};
 use crate::{Error, Problem, Result};
 use std::path::Path;
 use std::str::FromStr;
@@ -129,9 +129,23 @@ impl Emotion {
         Ok(Self { course: Course::Track(points), accentuated: false })
     }
 
+    /// Whether it is the same at all times.
+    pub fn is_constant(&self) -> bool {
+        match &self.course {
+            Course::States(states) => states.len() == 1,
+            Course::Track(points) => points.len() == 1,
+        }
+    }
+
     /// The same, every value half as strong again, as far as the range goes.
     pub fn accentuated(self) -> Self {
         Self { accentuated: true, ..self }
+    }
+
+    /// An error unless every keyframe of `plan`, for a clip of `frames` frames, has a feeling: see [`Emotion::at`].
+    pub fn check(&self, plan: &Plan, frames: usize, parity: Parity) -> Result<()> {
+        let slots = 0..plan.batch_count() * plan.rule().window;
+        slots.map(|slot| plan.slot(slot).frame).try_for_each(|frame| self.at(frame, frames, parity).map(drop))
     }
 
     /// The feeling at frame `frame` of a clip of `frames`, at 25 a second.

@@ -3,9 +3,10 @@
 use super::audio::Emit;
 use super::floats::FloatFile;
 use super::resume::WorkFolder;
+use super::segments::Parity;
 use crate::Result;
 use crate::gpu::{Cancel, Gpu};
-use crate::media::Audio;
+use crate::media::{Audio, PublishedChannels};
 use crate::tensor::Tensor;
 
 /// Where a run is.
@@ -22,11 +23,19 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     pub phase: Phase,
-    /// Units of work done and in all, about equally long each; over the whole job.
+    /// Units of work done and in all, about equally long each; over the whole job. The total is 0 until it is known, which it
+    /// is once the audio has been heard: see [`Progress::share`].
     pub done: f64,
     pub total: f64,
     /// Step of the loop under way and how many it has; zeros elsewhere.
     pub step: [usize; 2],
+}
+
+impl Progress {
+    /// How much of the job is done, 0 to 1; 0 as long as nobody knows.
+    pub fn share(&self) -> f64 {
+        if self.total > 0.0 { (self.done / self.total).clamp(0.0, 1.0) } else { 0.0 }
+    }
 }
 
 pub(super) type Observer<'a> = Box<dyn FnMut(Progress) + 'a>;
@@ -89,6 +98,14 @@ impl Embeddings {
     }
 }
 
+/// Speech as a program hears it: with parity the published one's `channels`, resampled as there.
+pub(super) fn as_heard(audio: &Audio, parity: Parity, channels: PublishedChannels) -> Audio {
+    match parity {
+        Parity::Corrected => audio.clone(),
+        Parity::Upstream => audio.clone().as_published(channels),
+    }
+}
+
 /// All samples at 16 kHz, on disk: in the job's work folder, where it has one.
 pub(super) fn read_samples(audio: &Audio, work: Option<&WorkFolder>, cancel: &Cancel) -> Result<FloatFile> {
     let mut file = FloatFile::temporary(work.map(WorkFolder::dir))?;
@@ -101,6 +118,9 @@ pub(super) fn read_samples(audio: &Audio, work: Option<&WorkFolder>, cancel: &Ca
 
 /// How many samples at 16 kHz there are.
 pub(super) fn count_samples(audio: &Audio, cancel: &Cancel) -> Result<usize> {
+    if let Some(samples) = audio.known_len()? {
+        return Ok(samples as usize);
+    }
     let mut samples = 0;
     for block in audio.blocks()? {
         samples += block?.len();

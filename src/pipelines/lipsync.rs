@@ -4,13 +4,13 @@
 //!
 //! Inside everything runs at 25 fps on a square crop around the face; outside the video keeps its rate and size.
 
-use super::audio::{hubert_embeddings, wavlm_embeddings};
+use super::audio::{frames_of, hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, count_samples, read_samples};
-use super::region::{Filmed, Regions};
+use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
+use super::region::{Filmed, Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
-use super::segments::{FRAME_SAMPLES, Length, Parity, Plan, UPSTREAM_CAP_S, max_frames};
+use super::segments::{Length, Parity, Plan, UPSTREAM_CAP_S, max_frames, upstream_audio_frames};
 use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
     CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload,
@@ -21,9 +21,9 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
-use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
+use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{KERNELS, MOST_FEATHER, Region, Rgb};
+use crate::ops::{Filter, KERNELS, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -186,7 +186,11 @@ impl<'a> LipSync<'a> {
         if times.count() == 0 {
             return Err(Problem::new("video", "one frame or more", "none").input());
         }
-        let samples = count_samples(&self.audio, &self.reporter.cancel)?;
+        if let Some(region) = self.options.face {
+            refuse_outside(region, source.size())?;
+        }
+        let samples =
+            count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
         let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
         survey.pixel_aspect = source.pixel_aspect();
         survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
@@ -210,17 +214,23 @@ impl<'a> LipSync<'a> {
 
         reporter.advance(Phase::Listening, 0.0, [0, 0])?;
         let (inside, cancel) = (survey.inside_frames, reporter.cancel.clone());
-        let samples = read_samples(&self.audio, self.work.as_ref(), &cancel)?;
+        let samples =
+            read_samples(&as_heard(&self.audio, parity, PublishedChannels::Mean), self.work.as_ref(), &cancel)?;
+        // Upstream hears all of the sound, however much of it is used: what is heard around a frame shows in its embedding.
+        let heard = match parity {
+            Parity::Corrected => inside,
+            Parity::Upstream => frames_of(survey.samples),
+        };
         let hubert = {
             let model = weights.hubert(&gpu, storage)?;
             Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
-                hubert_embeddings(&gpu, &model, &samples, inside, parity, emit)
+                hubert_embeddings(&gpu, &model, &samples, heard, parity, emit)
             })?
         };
         let wavlm = {
             let model = weights.wavlm(&gpu, storage)?;
             Embeddings::collect(self.work.as_ref(), &cancel, |emit| {
-                wavlm_embeddings(&gpu, &model, &samples, inside, parity, emit)
+                wavlm_embeddings(&gpu, &model, &samples, heard, parity, emit)
             })?
         };
         drop(samples);
@@ -249,7 +259,7 @@ impl<'a> LipSync<'a> {
             options,
         };
         let stages = TwoStage {
-            decoder: weights.decoder(&gpu, Role::Keyframe, storage)?,
+            decoder: weights.decoder(&gpu, Role::Interpolation, storage)?,
             coding: storage.coding,
             depth: footage.sources.depth(),
             seam: Seam::Keyframe,
@@ -288,7 +298,7 @@ pub struct Survey {
 
 impl Survey {
     fn new(options: &Options, size: [u32; 2], fps: Fps, times: FrameTimes, samples: usize) -> Result<Self> {
-        let audio_frames = samples.div_ceil(FRAME_SAMPLES);
+        let audio_frames = frames_of(samples);
         let strip = Timeline::new(times.clone(), fps, Extend::Hold, 0).strip();
         if let Some(part_s) = options.part_s {
             let part = part(part_s, strip, fps, audio_frames)?;
@@ -314,7 +324,10 @@ impl Survey {
         let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
         let inside_frames = match options.parity {
             Parity::Corrected => options.length.frames(audio_frames, video_inside_frames),
-            Parity::Upstream => audio_frames.min(video_inside_frames).min(max_frames(UPSTREAM_CAP_S, 25)),
+            Parity::Upstream => {
+                let shorter = upstream_audio_frames(audio_frames).min(video_inside_frames);
+                shorter.min(max_frames(UPSTREAM_CAP_S, 25))
+            }
         };
         let plan = Plan::keysync(inside_frames, options.parity)?;
         let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
@@ -418,10 +431,15 @@ impl Footage {
         let source = self.source_of(frame);
         let region = self.regions.at(source as usize);
         let picture = upload_frame(&self.gpu, &mut self.encoded, source)?;
-        let crop = picture.crop(&[region], self.side)?;
-        let is_sample = self.options.sample_posterior || self.options.parity == Parity::Upstream;
+        let is_upstream = self.options.parity == Parity::Upstream;
+        // Upstream: the whole picture, without antialiasing where it is shrunk.
+        let crop = match (self.options.face, is_upstream) {
+            (None, true) => picture.resize(self.side, self.side, Filter::Bilinear)?,
+            _ => picture.crop(&[region], self.side)?,
+        };
+        let is_sample = self.options.sample_posterior || is_upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
-        let latent = encode(&self.encoder, &crop, self.options.storage.coding, sample)?;
+        let latent = encode(&self.encoder, &crop.to_tensor()?, self.options.storage.coding, sample)?;
         Ok(Clean { latent, mask: self.mask(frame, LATENT_STEP)? })
     }
 }

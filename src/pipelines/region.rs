@@ -73,7 +73,7 @@ impl Regions {
     pub fn side(&self) -> f64 {
         match self.rule {
             Rule::Fixed(region) => region.width.max(region.height),
-            Rule::Follow { size } => size,
+            Rule::Follow { size } => size.max(size / self.filmed.pixel_aspect),
         }
     }
 
@@ -121,6 +121,17 @@ impl Regions {
             None => face,
         }
     }
+}
+
+/// An error unless half of `region` or more lies in a picture of `[width, height]`: what lies beyond is made of its border.
+pub(super) fn refuse_outside(region: Region, [width, height]: [u32; 2]) -> Result<()> {
+    let within = |start: f64, length: f64, size: u32| ((start + length).min(f64::from(size)) - start.max(0.0)).max(0.0);
+    let inside = within(region.left, region.width, width) * within(region.top, region.height, height);
+    if inside >= 0.5 * region.width * region.height && inside > 0.0 {
+        return Ok(());
+    }
+    let expected = format!("a square that lies at least by half in the picture of {width}x{height}");
+    Err(Problem::new("--face", expected, format!("{},{},{}", region.left, region.top, region.width)).usage())
 }
 
 /// An error unless the middle of every face lies in `region`.

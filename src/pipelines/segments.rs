@@ -447,7 +447,7 @@ pub fn audio_pieces(frames: usize) -> impl Iterator<Item = AudioPiece> {
 /// Pieces of `total` units, no longer than about twice `unit`, as upstream's `calculate_splits` has them: the first ones
 /// equal, the last one `unit` or longer.
 pub fn upstream_splits(total: usize, unit: usize) -> Vec<Range<usize>> {
-    if total <= unit {
+    if total <= unit || unit == 0 {
         return std::iter::once(0..total).collect();
     }
     let pieces = total / unit;
@@ -469,7 +469,7 @@ pub struct Steps {
 impl Steps {
     /// How many lie wholly within `samples`.
     pub const fn within(&self, samples: usize) -> usize {
-        samples.saturating_sub(self.overlap) / self.samples
+        if self.samples == 0 { 0 } else { samples.saturating_sub(self.overlap) / self.samples }
     }
 }
 
@@ -481,7 +481,8 @@ pub fn step_pieces(samples: usize, steps: Steps) -> impl Iterator<Item = AudioPi
     const PIECE: usize = 20 * 16_000;
     const CONTEXT: usize = 8;
     let all = steps.within(samples);
-    let piece = if samples <= WHOLE { all.max(1) } else { (PIECE / steps.samples).max(1) };
+    // Without a step there is no piece.
+    let piece = if samples <= WHOLE { all.max(1) } else { (PIECE / steps.samples.max(1)).max(1) };
     (0..all).step_by(piece).map(move |start| {
         let end = (start + piece).min(all);
         let (seen_start, seen_end) = (start.saturating_sub(CONTEXT), (end + CONTEXT).min(all));
@@ -490,6 +491,12 @@ pub fn step_pieces(samples: usize, steps: Steps) -> impl Iterator<Item = AudioPi
             kept: (start - seen_start) * steps.vectors..(end - seen_start) * steps.vectors,
         }
     })
+}
+
+/// How many frames `frames` frames of sound are to the published KeySync: it counts the pairs of HuBERT's vectors, of which
+/// the cuts lose some (1025 frames are 1024).
+pub fn upstream_audio_frames(frames: usize) -> usize {
+    upstream_hubert_pieces(frames).iter().map(|piece| piece.kept.len()).sum::<usize>().div_ceil(2)
 }
 
 /// Upstream's pieces for HuBERT: 20 s units counted in samples. Each cut loses a vector or half a frame.
@@ -516,5 +523,5 @@ pub fn upstream_wavlm_pieces(frames: usize) -> Vec<AudioPiece> {
 
 /// The vector for place `slot` when `vectors` are stretched to `slots` by nearest neighbour, as WavLM's and BEATs' are.
 pub const fn stretched_vector(slot: usize, slots: usize, vectors: usize) -> usize {
-    slot * vectors / slots
+    if slots == 0 { 0 } else { slot * vectors / slots }
 }

@@ -115,15 +115,15 @@ impl Timeline {
 
     /// A second is `50 * fps.num` ticks.
     fn frame_ticks(&self) -> u128 {
-        2 * u128::from(Fps::INSIDE.num) * u128::from(self.fps.den)
+        2 * u128::from(Fps::INSIDE.num()) * u128::from(self.fps.den())
     }
 
     fn inside_ticks(&self) -> u128 {
-        2 * u128::from(self.fps.num)
+        2 * u128::from(self.fps.num())
     }
 
     fn seconds(&self, ticks: u128) -> f64 {
-        ticks as f64 / (2.0 * f64::from(Fps::INSIDE.num) * f64::from(self.fps.num))
+        ticks as f64 / (2.0 * f64::from(Fps::INSIDE.num()) * f64::from(self.fps.num()))
     }
 
     /// The place on the strip that is shown at `ticks`, in a loop behind `cycle` seams.

@@ -65,6 +65,8 @@ pub(super) enum Seam {
     Keyframe,
     /// Its two pictures are averaged (KeyFace).
     Average,
+    /// The same within a chunk; where one ends, its last picture is dropped (KeyFace as published).
+    AverageWithinChunks,
 }
 
 /// One network with what it hears.
@@ -213,6 +215,9 @@ impl TwoStage {
         if index >= self.plan.chunk_count() {
             return Err(Problem::new("plan", format!("chunk {index}"), "its end").input());
         }
+        if self.seam == Seam::AverageWithinChunks {
+            self.state.shared = None;
+        }
         let chunk = self.plan.chunk(index);
         let mut clean = BTreeMap::new();
         let mut keyframes: BTreeMap<usize, Tensor> = BTreeMap::new();
@@ -278,7 +283,7 @@ impl TwoStage {
         }
         for (window, latents) in windows.iter().zip(stored.into_iter().flatten()) {
             let latents = match self.seam {
-                Seam::Average => latents,
+                Seam::Average | Seam::AverageWithinChunks => latents,
                 Seam::Keyframe => {
                     let ends = [open.keyframe(window.keyframes[0])?, open.keyframe(window.keyframes[1])?];
                     let [frames, height, width, channels] = latents.dims("window")?;
@@ -290,7 +295,7 @@ impl TwoStage {
                 let shared = if row == 0 { self.state.shared.take() } else { None };
                 self.state.pending.push_back(shared.into_iter().chain([latents.narrow_rows(row, 1)?]).collect());
             }
-            if self.seam == Seam::Average {
+            if self.seam != Seam::Keyframe {
                 self.state.shared = Some(latents.narrow_rows(window.frames.len() - 1, 1)?);
             }
         }
@@ -378,8 +383,7 @@ impl TwoStage {
         let per_clip = frames.len() / clips.len().max(1);
         let shape = |channels: usize| [clips.len(), per_clip, height, width, channels];
 
-        let kept: Option<Vec<&Clean>> = frames.iter().map(|frame| clean.get(frame)).collect();
-        let kept = match kept {
+        let kept = match all_or_none(&frames, clean)? {
             None => None,
             Some(kept) => {
                 let latents: Vec<&Tensor> = kept.iter().map(|clean| &clean.latent).collect();
@@ -396,8 +400,13 @@ impl TwoStage {
         let audio = audio.reshape(&[clips.len(), per_clip, audio.last_dim()])?;
         let references: Vec<&Tensor> = clips.iter().map(|clip| &clip.reference).collect();
         let reference = Tensor::stack_rows(&references)?;
-        let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
-        let emotion = stage.unet.emotion(&self.gpu, &feelings)?;
+        let emotion = match stage.unet.feels() {
+            true => {
+                let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
+                stage.unet.emotion(&self.gpu, &feelings)?
+            }
+            false => None,
+        };
         let networks = StageNetworks { main: &stage.unet, weaker: stage.weaker.as_ref() };
         let Course { guidance, sigmas, steps } = &stage.course;
         let conditions = Conditions::new(networks, &reference, &audio, emotion.as_ref(), guidance.branches())?;
@@ -442,6 +451,19 @@ impl TwoStage {
     }
 }
 
+/// What is kept of each of `frames`; None where nothing is kept of any. Errors: of some, which would be lost without a word.
+fn all_or_none<'a, T>(frames: &[usize], kept: &'a BTreeMap<usize, T>) -> Result<Option<Vec<&'a T>>> {
+    let found: Vec<&T> = frames.iter().filter_map(|frame| kept.get(frame)).collect();
+    match frames.iter().find(|&frame| !kept.contains_key(frame)) {
+        None => Ok(Some(found)),
+        Some(_) if found.is_empty() => Ok(None),
+        Some(frame) => {
+            let expected = format!("latents and a mask, as {} others of its clip have", found.len());
+            Err(Problem::new(format!("frame {frame}"), expected, "none").shape())
+        }
+    }
+}
+
 /// One clip of a stage: the frames that it sees, its conditioning latents and where its noise starts.
 struct Clip {
     frames: Vec<usize>,
@@ -449,10 +471,10 @@ struct Clip {
     noise_start: usize,
 }
 
-/// Scaled latents `[1, height / 8, width / 8, 4]` of a crop: the mode of the encoder's posterior, or a random sample of it drawn
-/// for `(seed, frame)`. Activations are stored as `coding`.
-pub(super) fn encode(encoder: &Encoder, crop: &Rgb, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
-    let moments = encoder.forward(&crop.to_tensor()?.cast(coding)?, &mut Trace::off())?;
+/// Scaled latents `[1, height / 8, width / 8, 4]` of a crop `[1, height, width, 3]` in [-1, 1]: the mode of the encoder's
+/// posterior, or a random sample of it drawn for `(seed, frame)`. Activations are stored as `coding`.
+pub(super) fn encode(encoder: &Encoder, crop: &Tensor, coding: Elem, sample: Option<(u64, u32)>) -> Result<Tensor> {
+    let moments = encoder.forward(&crop.cast(coding)?, &mut Trace::off())?;
     let mut latent = moments.mean.cast(Elem::F32)?;
     if let Some((seed, frame)) = sample {
         let noise = Tensor::noise(crop.gpu(), seed, POSTERIOR_NOISE, frame, latent.dims("latents")?)?;
@@ -468,4 +490,19 @@ pub(super) fn upload(gpu: &Gpu, frame: &Frame) -> Result<Rgb> {
 pub(super) fn to_frame(picture: &Rgb) -> Result<Frame> {
     let (width, height) = (picture.width() as u32, picture.height() as u32);
     Ok(Frame { width, height, depth: picture.depth(), rgb: picture.to_bytes()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_or_none;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn masks_of_some_frames_are_not_lost() {
+        let kept = BTreeMap::from([(3, 'a'), (5, 'b')]);
+        assert_eq!(all_or_none(&[5, 3, 3], &kept).unwrap(), Some(vec![&'b', &'a', &'a']));
+        assert_eq!(all_or_none(&[4, 6], &kept).unwrap(), None);
+        let error = all_or_none(&[3, 4, 5], &kept).unwrap_err().to_string();
+        assert!(error.contains("frame 4") && error.contains("2 others"), "{error}");
+    }
 }

@@ -10,8 +10,8 @@ use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
 use crate::nn::{Loader, transformed_within_budget};
 use crate::ops::{ConvBudget, ConvClass, WeightShape};
-use crate::weights::Weights;
 use crate::weights::formula::FormulaSource;
+use crate::weights::{MOST_IN_CONFIG, Weights, elements};
 use crate::{Error, Problem, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -189,7 +189,11 @@ impl WeightSet {
             if shapes["like"].is_string() {
                 tensors.extend(read(&shapes["but"])?);
             }
-            let tensors = tensors.into_iter().filter_map(|(name, shape)| Some((name, shape?))).collect();
+            let tensors: BTreeMap<_, _> =
+                tensors.into_iter().filter_map(|(name, shape)| Some((name, shape?))).collect();
+            if let Some((name, shape)) = tensors.iter().find(|(_, shape)| elements(shape).is_none()) {
+                return Err(wrong(format!("{}: {name} {shape:?}, more than memory holds", role.name())));
+            }
             let source = FormulaSource::new(tensors, number as u64, false, 1.0);
             let source = source.with_config(&document["config"][role.name()]);
             set.weights.insert(role, Weights::from_source(source));
@@ -263,10 +267,24 @@ impl WeightSet {
         self.weights.get(&role).ok_or_else(|| Problem::new(role.name(), "weights", "none").weights())
     }
 
-    /// An integer of the configuration that a file carries.
-    fn setting(&self, role: Role, key: &str) -> Result<Option<usize>> {
-        let config: Option<Value> = self.of(role)?.metadata("config").and_then(|text| serde_json::from_str(text).ok());
-        Ok(config.and_then(|config| config[key].as_u64()).map(|v| v as usize))
+    /// A count of the configuration that a file carries, `published` where it carries none. Errors: a configuration that is no
+    /// JSON, or something else than a number from 1 to [`MOST_IN_CONFIG`].
+    fn setting(&self, role: Role, key: &str, published: usize) -> Result<usize> {
+        let weights = self.of(role)?;
+        let Some(text) = weights.metadata("config") else { return Ok(published) };
+        let subject = || format!("{}: config", weights.origin());
+        let config: Value =
+            serde_json::from_str(text).map_err(|error| Problem::new(subject(), "JSON", error.to_string()).weights())?;
+        match &config[key] {
+            Value::Null => Ok(published),
+            value => {
+                let count = value.as_u64().filter(|count| (1..=MOST_IN_CONFIG).contains(count));
+                count.map(|count| count as usize).ok_or_else(|| {
+                    let expected = format!("a number from 1 to {MOST_IN_CONFIG}");
+                    Problem::new(format!("{}.{key}", subject()), expected, value.to_string()).weights()
+                })
+            }
+        }
     }
 
     /// The loader of a role's network, which shares the memory for weights with those of all others.
@@ -289,8 +307,7 @@ impl WeightSet {
 
     /// The UNet and audio projection of a stage.
     pub fn stage(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<(ClipUnet, AudioProjection)> {
-        let default = unet::Config::default();
-        let head_dim = self.setting(role, "num_head_channels")?.unwrap_or(default.head_dim);
+        let head_dim = self.setting(role, "num_head_channels", unet::Config::default().head_dim)?;
         self.of(role)?.checked(clip_unet::UNUSED, storage.strict, |w| {
             let unet = ClipUnet::load(
                 &self.loader(gpu, role, w, storage)?.at("model"),
@@ -303,31 +320,36 @@ impl WeightSet {
 
     /// Everything that is missing or misshapen in any of the files, in one error, before a value is read.
     pub fn check(&self, gpu: &Gpu, storage: Storage) -> Result<()> {
+        // All of them at once: a network may come out of another role's file.
+        let weights = self.weights.iter().map(|(&role, weights)| (role, weights.planned())).collect();
+        let set = Self { weights, ..self.clone() };
         let mut problems = Vec::new();
-        for (&role, weights) in &self.weights {
-            let planned = weights.plan(|weights| {
-                let mut set = self.clone();
-                set.weights.insert(role, weights.clone());
-                match role {
-                    Role::Keyframe | Role::KeyfaceKeyframe => {
-                        set.decoder(gpu, role, storage)?;
-                        set.stage(gpu, role, storage).map(drop)
-                    }
-                    Role::Interpolation | Role::KeyfaceInterpolation => set.stage(gpu, role, storage).map(drop),
-                    Role::KeyfaceWeaker => set.weaker(gpu, storage).map(drop),
-                    Role::Vae => set.encoder(gpu, storage).map(drop),
-                    Role::Hubert | Role::Wav2Vec2 => set.speech(gpu, role, storage).map(drop),
-                    Role::WavLm => set.wavlm(gpu, storage).map(drop),
-                    Role::Beats => set.beats(gpu, storage).map(drop),
+        let mut failed = None;
+        for &role in set.weights.keys() {
+            let planned = match role {
+                Role::Interpolation | Role::KeyfaceInterpolation => {
+                    set.stage(gpu, role, storage).map(drop).and_then(|()| set.decoder(gpu, role, storage).map(drop))
                 }
-            });
+                Role::Keyframe | Role::KeyfaceKeyframe => set.stage(gpu, role, storage).map(drop),
+                Role::KeyfaceWeaker => set.weaker(gpu, storage).map(drop),
+                Role::Vae => set.encoder(gpu, storage).map(drop),
+                Role::Hubert | Role::Wav2Vec2 => set.speech(gpu, role, storage).map(drop),
+                Role::WavLm => set.wavlm(gpu, storage).map(drop),
+                Role::Beats => set.beats(gpu, storage).map(drop),
+            };
             match planned {
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(Error::Weights(more)) => problems.extend(more),
-                Err(other) => return Err(other),
+                Err(other) => failed = failed.or(Some(other)),
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(Error::Weights(problems)) }
+        problems.splice(0..0, set.weights.values().flat_map(Weights::problems));
+        match failed {
+            // With tensors missing, any other failure of a planned run is their consequence.
+            _ if !problems.is_empty() => Err(Error::Weights(problems)),
+            Some(other) => Err(other),
+            None => Ok(()),
+        }
     }
 
     /// The network that autoguidance steers away from, where there is one.
@@ -335,8 +357,8 @@ impl WeightSet {
         if !self.has(Role::KeyfaceWeaker) {
             return Ok(None);
         }
-        let head_dim = self.setting(Role::KeyfaceWeaker, "num_head_channels")?;
-        let config = unet::Config { head_dim: head_dim.unwrap_or(unet::Config::default().head_dim) };
+        let published = unet::Config::default().head_dim;
+        let config = unet::Config { head_dim: self.setting(Role::KeyfaceWeaker, "num_head_channels", published)? };
         let weights = clip_unet::weaker_weights(self.of(Role::KeyfaceWeaker)?)?;
         let load = |w: &Weights| {
             ClipUnet::load(&self.loader(gpu, Role::KeyfaceWeaker, w, storage)?, config, storage.activations)
@@ -350,10 +372,10 @@ impl WeightSet {
         })
     }
 
-    /// From the checkpoint of `keyframe`, as published; its decoder is the one that was trained with.
-    pub fn decoder(&self, gpu: &Gpu, keyframe: Role, storage: Storage) -> Result<Decoder> {
-        let (role, place) = match self.of(keyframe)?.has("first_stage_model.decoder") {
-            true => (keyframe, "first_stage_model"),
+    /// From the checkpoint of `interpolation`, as published, else, where it holds none, the VAE's.
+    pub fn decoder(&self, gpu: &Gpu, interpolation: Role, storage: Storage) -> Result<Decoder> {
+        let (role, place) = match self.of(interpolation)?.has("first_stage_model.decoder") {
+            true => (interpolation, "first_stage_model"),
             false => (Role::Vae, ""),
         };
         let weights = self.of(role)?.at(place);
@@ -366,7 +388,7 @@ impl WeightSet {
     }
 
     fn speech(&self, gpu: &Gpu, role: Role, storage: Storage) -> Result<Hubert> {
-        let heads = self.setting(role, "num_attention_heads")?.unwrap_or(hubert::Config::default().heads);
+        let heads = self.setting(role, "num_attention_heads", hubert::Config::default().heads)?;
         self.of(role)?.checked(hubert::UNUSED, storage.strict, |w| {
             Hubert::load(&Loader::new(gpu, w, storage.other_weights()), hubert::Config { heads })
         })
@@ -385,8 +407,7 @@ impl WeightSet {
     }
 
     pub fn wavlm(&self, gpu: &Gpu, storage: Storage) -> Result<WavLm> {
-        let default = wavlm::Config::default();
-        let max_distance = self.setting(Role::WavLm, "max_distance")?.unwrap_or(default.max_distance);
+        let max_distance = self.setting(Role::WavLm, "max_distance", wavlm::Config::default().max_distance)?;
         self.of(Role::WavLm)?.checked(wavlm::UNUSED, storage.strict, |w| {
             WavLm::load(&Loader::new(gpu, w, storage.other_weights()), wavlm::Config { max_distance })
         })

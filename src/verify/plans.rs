@@ -16,27 +16,47 @@ const EMOTION_BAR: f64 = 1e-6;
 /// Lists of one run, equal or not.
 #[derive(Default)]
 struct Lists {
+    compared: usize,
     differing: Vec<String>,
 }
 
 impl Lists {
     fn equal(&mut self, name: impl Into<String>, got: Value, want: &Value) {
+        self.compared += 1;
         if got != *want {
             self.differing.push(name.into());
         }
     }
 
-    /// One row, whose error is the number of lists that differ.
-    fn into_row(self, name: String) -> Row {
+    /// The same with what `object` has under `key`; nothing where it has no such field.
+    fn field(&mut self, name: impl Into<String>, got: Value, object: &Value, key: &str) {
+        if let Some(want) = object.get(key) {
+            self.equal(name, got, want);
+        }
+    }
+
+    /// How many chunks there are, where `want` lists them.
+    fn chunks(&mut self, name: &str, plan: &Plan, want: &Value) {
+        if let Some(chunks) = want.as_array() {
+            self.equal(name, json!(plan.chunk_count()), &json!(chunks.len()));
+        }
+    }
+
+    /// One row, whose error is the number of lists that differ; none where nothing was there to compare.
+    fn into_row(self, name: String) -> Option<Row> {
         let differing = self.differing.len() as f64;
         let name = match self.differing.first() {
             Some(first) => format!("{name}: {first}"),
             None => name,
         };
         let worst = Worst { index: 0, got: differing, want: 0.0 };
-        Row { name, comparison: Comparison { relative_l2: differing, cosine: None, worst }, bar: Some(0.0) }
+        let comparison = Comparison { relative_l2: differing, cosine: None, worst };
+        (self.compared > 0).then_some(Row { name, comparison, bar: Some(0.0) })
     }
 }
+
+/// What no file counts up to.
+const MANY: u64 = 1_000_000;
 
 /// The constants of `config` beside those of `rule`.
 fn with_config(golden: &Golden, config: &Value, rule: Rule) -> Result<Rule> {
@@ -50,8 +70,9 @@ fn with_config(golden: &Golden, config: &Value, rule: Rule) -> Result<Rule> {
 }
 
 fn count(golden: &Golden, value: &Value) -> Result<usize> {
-    let wrong = || Problem::new(golden.path.display().to_string(), "a count", value.to_string()).input();
-    value.as_u64().map(|count| count as usize).ok_or_else(wrong)
+    let wrong =
+        || Problem::new(golden.path.display().to_string(), format!("a count up to {MANY}"), value.to_string()).input();
+    value.as_u64().filter(|&count| count <= MANY).map(|count| count as usize).ok_or_else(wrong)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -97,50 +118,51 @@ pub fn check_pipeline_indices(golden: &Golden) -> Result<Vec<Row>> {
     let rule = with_config(golden, document, Rule::keysync(Parity::Upstream))?;
     let mut caps = Lists::default();
     for (seconds, frames) in document["max_frames"].as_object().into_iter().flatten() {
-        let cap = seconds.parse().map_or(Value::Null, |seconds| json!(max_frames(seconds, 25)));
+        let seconds_read = seconds.parse().ok().filter(|&seconds: &usize| seconds as u64 <= MANY);
+        let cap = seconds_read.map_or(Value::Null, |seconds| json!(max_frames(seconds, 25)));
         caps.equal(format!("{seconds} s"), cap, frames);
     }
-    let mut rows = vec![caps.into_row("max_frames".to_owned())];
+    let mut rows = Vec::from_iter(caps.into_row("max_frames".to_owned()));
     for (number, run) in list(&document["runs"]).iter().enumerate() {
         let mut lists = Lists::default();
         let (audio, video) = (count(golden, &run["audio_frames"])?, count(golden, &run["video_frames"])?);
         let cap = cap_s(golden, run)?.map(|seconds| max_frames(seconds, 25));
         let frames = audio.min(video).min(cap.unwrap_or(usize::MAX));
-        lists.equal("max_frames", json!(cap), &run["max_frames"]);
+        lists.field("max_frames", json!(cap), run, "max_frames");
         let plan = Plan::new(frames, rule);
         lists.equal("error", json!(plan.is_err()), &json!(!run["error"].is_null()));
         if let Ok(plan) = plan {
             keysync_inputs(&mut lists, &plan, frames, &run["create_pipeline_inputs"]);
             let chunks = list(&run["chunks"]);
-            lists.equal("chunks", json!(plan.chunk_count()), &json!(chunks.len()));
+            lists.chunks("chunks", &plan, &run["chunks"]);
             for (chunk, want) in plan.chunks().zip(chunks) {
                 keysync_chunk(&mut lists, &plan, &chunk, want);
             }
-            lists.equal("final_frames", json!(plan.output_frames()), &run["final_frames"]);
+            lists.field("final_frames", json!(plan.output_frames()), run, "final_frames");
             let samples = plan.output_frames() * FRAME_SAMPLES;
-            lists.equal("final_audio_samples", json!(samples), &run["final_audio_samples"]);
+            lists.field("final_audio_samples", json!(samples), run, "final_audio_samples");
         }
-        rows.push(lists.into_row(format!("runs[{number}], {frames} frames")));
+        rows.extend(lists.into_row(format!("runs[{number}], {frames} frames")));
     }
     Ok(rows)
 }
 
 fn keysync_inputs(lists: &mut Lists, plan: &Plan, frames: usize, want: &Value) {
     let (slots, windows) = (all_slots(plan), inclusive(&all_windows(plan)));
-    lists.equal("n_audio", json!(frames), &want["n_audio"]);
+    lists.field("n_audio", json!(frames), want, "n_audio");
     for key in [
         "gt_interpolation_segments",
         "audio_interpolation_segments",
         "masks_interpolation_segments",
         "audio_interp_preds_idx",
     ] {
-        lists.equal(key, windows.clone(), &want[key]);
+        lists.field(key, windows.clone(), want, key);
     }
     for key in ["gt_keyframes", "audio_image_preds", "masks_keyframes"] {
-        lists.equal(key, frames_in(&slots), &want[key]);
+        lists.field(key, frames_in(&slots), want, key);
     }
-    lists.equal("to_remove", slots.iter().map(is_removed).collect(), &want["to_remove"]);
-    lists.equal("audio_image_preds_idx", slots.iter().map(index_of).collect(), &want["audio_image_preds_idx"]);
+    lists.field("to_remove", slots.iter().map(is_removed).collect(), want, "to_remove");
+    lists.field("audio_image_preds_idx", slots.iter().map(index_of).collect(), want, "audio_image_preds_idx");
 }
 
 fn keysync_chunk(lists: &mut Lists, plan: &Plan, chunk: &Chunk, want: &Value) {
@@ -163,7 +185,7 @@ fn keysync_chunk(lists: &mut Lists, plan: &Plan, chunk: &Chunk, want: &Value) {
         ("mask_segments", inclusive(&chunk.windows)),
         ("frames_out", json!(covered(plan, chunk.windows.len()))),
     ] {
-        lists.equal(name(key), got, &want[key]);
+        lists.field(name(key), got, want, key);
     }
 }
 
@@ -190,14 +212,13 @@ pub fn check_keyface_indices(golden: &Golden) -> Result<Vec<Row>> {
             [] => Emotion::default(),
             states => emotion_of(states, run)?,
         };
-        let has_emotions =
-            |plan: &Plan| all_slots(plan).iter().all(|slot| emotion.at(slot.frame, frames, Parity::Upstream).is_ok());
+        let has_emotions = |plan: &Plan| emotion.check(plan, frames, Parity::Upstream).is_ok();
         let fails = plans[0].as_ref().map_or(true, |plan| !has_emotions(plan));
         lists.equal("upstream_error", json!(fails), &json!(!run["upstream_error"].is_null()));
         if let ([Ok(published), Ok(corrected)], true) = (&plans, run["upstream_error"].is_null()) {
             keyface_inputs(&mut lists, [published, corrected], frames, &run["create_pipeline_inputs"]);
             let chunks = list(&run["chunks"]);
-            lists.equal("chunks", json!(published.chunk_count()), &json!(chunks.len()));
+            lists.chunks("chunks", published, &run["chunks"]);
             for (chunk, want) in published.chunks().zip(chunks) {
                 keyface_chunk(&mut lists, published, &chunk, want);
             }
@@ -206,12 +227,12 @@ pub fn check_keyface_indices(golden: &Golden) -> Result<Vec<Row>> {
                 true => covered(published, published.window_count()).min(audio),
                 false => published.output_frames(),
             };
-            lists.equal("final_frames", json!(made), &run["final_frames"]);
-            lists.equal("final_audio_samples", json!(frames * FRAME_SAMPLES), &run["final_audio_samples"]);
-            lists.equal("upstream_flags", json!(flags(published, corrected)), &run["upstream_flags"]);
+            lists.field("final_frames", json!(made), run, "final_frames");
+            lists.field("final_audio_samples", json!(frames * FRAME_SAMPLES), run, "final_audio_samples");
+            lists.field("upstream_flags", json!(flags(published, corrected)), run, "upstream_flags");
             corrected_run(&mut lists, corrected, &run["corrected"]);
         }
-        rows.push(lists.into_row(format!("runs[{number}], {frames} frames")));
+        rows.extend(lists.into_row(format!("runs[{number}], {frames} frames")));
     }
 
     for entry in list(&document["defect_table"]) {
@@ -221,19 +242,19 @@ pub fn check_keyface_indices(golden: &Golden) -> Result<Vec<Row>> {
             let [published, corrected] = rules.map(|rule| Plan::new(frames, rule));
             lists.equal(format!("{frames}.error"), json!(published.is_err()), &json!(!entry["error"].is_null()));
             if let (Ok(published), Ok(corrected)) = (published, corrected) {
-                lists.equal(format!("{frames}.flags"), json!(flags(&published, &corrected)), &entry["flags"]);
+                lists.field(format!("{frames}.flags"), json!(flags(&published, &corrected)), entry, "flags");
                 let batches = json!(published.batch_count());
-                lists.equal(format!("{frames}.keyframe_batches"), batches, &entry["keyframe_batches"]);
+                lists.field(format!("{frames}.keyframe_batches"), batches, entry, "keyframe_batches");
             }
         }
-        rows.push(lists.into_row(format!("defect_table, {first} to {last} frames")));
+        rows.extend(lists.into_row(format!("defect_table, {first} to {last} frames")));
     }
 
     let mut table = Lists::default();
     let known: serde_json::Map<String, Value> =
         NAMES.iter().map(|(name, feeling)| (name.to_string(), json!(feeling))).collect();
-    table.equal("names and values", Value::Object(known), &document["emotion_table"]);
-    rows.push(table.into_row("emotion_table".to_owned()));
+    table.field("names and values", Value::Object(known), document, "emotion_table");
+    rows.extend(table.into_row("emotion_table".to_owned()));
     for (number, run) in list(&document["emotion_lists"]).iter().enumerate() {
         rows.extend(emotion_rows(golden, run, &format!("emotion_lists[{number}]"))?);
     }
@@ -255,7 +276,7 @@ fn keyface_inputs(lists: &mut Lists, [published, corrected]: [&Plan; 2], frames:
         ("to_remove", slots.iter().map(is_removed).collect()),
         ("identity_frame", json!(0)),
     ] {
-        lists.equal(key, got, &want[key]);
+        lists.field(key, got, want, key);
     }
 }
 
@@ -281,7 +302,7 @@ fn keyface_chunk(lists: &mut Lists, plan: &Plan, chunk: &Chunk, want: &Value) {
         ("n_windows", json!(chunk.windows.len())),
         ("frames_out", json!(covered(plan, chunk.windows.len()))),
     ] {
-        lists.equal(format!("chunks[{}].{key}", chunk.index), got, &want[key]);
+        lists.field(format!("chunks[{}].{key}", chunk.index), got, want, key);
     }
     // What the pipeline goes by says the same, window by window.
     let told = chunk.windows.iter().map(|window| window.keyframes.map(|slot| plan.slot(slot).frame));
@@ -291,7 +312,7 @@ fn keyface_chunk(lists: &mut Lists, plan: &Plan, chunk: &Chunk, want: &Value) {
 
 fn corrected_run(lists: &mut Lists, plan: &Plan, want: &Value) {
     let chunks = list(&want["chunks"]);
-    lists.equal("corrected.chunks", json!(plan.chunk_count()), &json!(chunks.len()));
+    lists.chunks("corrected.chunks", plan, &want["chunks"]);
     for (chunk, want) in plan.chunks().zip(chunks) {
         let first = chunk.batches.first().and_then(|batch| batch.first()).map_or(0, |slot| slot.index);
         let first = first / plan.rule().window;
@@ -309,12 +330,12 @@ fn corrected_run(lists: &mut Lists, plan: &Plan, want: &Value) {
             ("windows", inclusive(&chunk.windows)),
             ("tail_end", json!(tail_end)),
         ] {
-            lists.equal(format!("corrected.chunks[{}].{key}", chunk.index), got, &want[key]);
+            lists.field(format!("corrected.chunks[{}].{key}", chunk.index), got, want, key);
         }
     }
     let uncut = covered(plan, plan.window_count());
-    lists.equal("corrected.total_frames_before_cut", json!(uncut), &want["total_frames_before_cut"]);
-    lists.equal("corrected.final_frames", json!(plan.output_frames()), &want["final_frames"]);
+    lists.field("corrected.total_frames_before_cut", json!(uncut), want, "total_frames_before_cut");
+    lists.field("corrected.final_frames", json!(plan.output_frames()), want, "final_frames");
 }
 
 /// What goes wrong in the published program at this length, in alphabetical order.
@@ -350,9 +371,11 @@ fn emotion_of(states: &[Value], run: &Value) -> Result<Emotion> {
 fn emotion_rows(golden: &Golden, run: &Value, name: &str) -> Result<Vec<Row>> {
     let emotion = emotion_of(list(&run["states"]), run)?;
     let frames = count(golden, &run["total_frames"])?;
-    let stored = count(golden, &run["raw_len"])?;
     let mut rows = Vec::new();
     let mut hold = |key: &str, axes: &[usize], parity: Parity, length: usize| -> Result<()> {
+        if !run[key].is_array() {
+            return Ok(());
+        }
         let want: Vec<f32> = list(&run[key]).iter().filter_map(Value::as_f64).map(|value| value as f32).collect();
         let mut got = Vec::new();
         for frame in 0..length {
@@ -363,17 +386,15 @@ fn emotion_rows(golden: &Golden, run: &Value, name: &str) -> Result<Vec<Row>> {
         rows.push(Row { comparison: compare(&name, &got, &want)?, name, bar: Some(EMOTION_BAR) });
         Ok(())
     };
-    if run["constant"].is_array() {
+    if emotion.is_constant() {
         hold("constant", &[0, 1], Parity::Corrected, 1)?;
         hold("constant_used", &[0, 1], Parity::Upstream, 1)?;
         return Ok(rows);
     }
+    let stored = count(golden, &run["raw_len"])?;
     for (axis, quality) in ["valence", "arousal"].into_iter().enumerate() {
         hold(&format!("{quality}_used"), &[axis], Parity::Upstream, stored)?;
-        let once = format!("{quality}_before_second_accentuation");
-        if run[&once].is_array() {
-            hold(&once, &[axis], Parity::Corrected, stored)?;
-        }
+        hold(&format!("{quality}_before_second_accentuation"), &[axis], Parity::Corrected, stored)?;
     }
     // The list ends where the published program has none, and the corrected one goes on.
     let mut end = Lists::default();
@@ -382,6 +403,6 @@ fn emotion_rows(golden: &Golden, run: &Value, name: &str) -> Result<Vec<Row>> {
         let is_refused = emotion.at(frame, frames, Parity::Upstream).is_err();
         end.equal(format!("frame {frame}"), json!([goes_on, is_refused]), &json!([true, true]));
     }
-    rows.push(end.into_row(format!("{name}.raw_len")));
+    rows.extend(end.into_row(format!("{name}.raw_len")));
     Ok(rows)
 }

@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+/// The largest count that a network's configuration may hold: of heads, of their channels, of distances.
+pub(crate) const MOST_IN_CONFIG: u64 = 1 << 16;
+
 /// While a load is planned, tensors up to this many elements read as zeros, larger ones as nothing.
 const PLANNED_ZEROS: usize = 4096;
 
@@ -33,8 +36,8 @@ pub struct Weights {
 
 struct Store {
     source: Arc<dyn Source>,
-    /// What has been asked for, while a load is planned.
-    plan: Option<Mutex<plan::Draft>>,
+    /// What has been asked for, while a load is planned; what [`Weights::renamed`] makes shares it.
+    plan: Option<Arc<Mutex<plan::Draft>>>,
 }
 
 /// A tensor's values on the host.
@@ -83,9 +86,14 @@ impl Weights {
         }
     }
 
-    /// The shape of `leaf`; None when there is no such tensor.
+    /// The shape of `leaf`; None when there is no such tensor, or one without a value: no layer has it, and who reads a size
+    /// off a shape never reads 0.
     pub fn shape(&self, leaf: &str) -> Option<Vec<usize>> {
-        self.store.source.entry(&self.name(leaf)).map(|(_, shape)| shape)
+        self.shape_of(&self.name(leaf))
+    }
+
+    fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        self.store.source.entry(name).map(|(_, shape)| shape).filter(|shape| !shape.contains(&0))
     }
 
     /// Whether any tensor lies at or below `prefix`.
@@ -102,9 +110,9 @@ impl Weights {
         names
     }
 
-    /// The full name and shape of every tensor at or below this place, sorted.
+    /// The full name and shape of every tensor at or below this place that has values, sorted.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let shape = |name: String| self.store.source.entry(&name).map(|(_, shape)| (name, shape));
+        let shape = |name: String| self.shape_of(&name).map(|shape| (name, shape));
         self.names().into_iter().filter_map(shape).collect()
     }
 
@@ -114,7 +122,7 @@ impl Weights {
     }
 
     /// The tensors at or below this place, each under the name that `rule` gives for its full one; None leaves it out.
-    /// Errors: two of one name.
+    /// Where a load is planned, one from what comes out is, too. Errors: two of one name.
     pub fn renamed(&self, rule: impl Fn(&str) -> Option<String>) -> Result<Weights> {
         let mut names = BTreeMap::new();
         for old in self.names() {
@@ -124,7 +132,8 @@ impl Weights {
                 return Err(Problem::new(self.origin(), expected, format!("{other} and {old}")).weights());
             }
         }
-        Ok(Self::from_source(source::Renamed { source: self.store.source.clone(), names }))
+        let source = Arc::new(source::Renamed { source: self.store.source.clone(), names });
+        Ok(Self { store: Arc::new(Store { source, plan: self.store.plan.clone() }), prefix: String::new() })
     }
 
     pub fn metadata(&self, key: &str) -> Option<&str> {
@@ -141,6 +150,9 @@ impl Weights {
     pub fn get(&self, leaf: &str, shape: &[usize]) -> Result<HostTensor<'_>> {
         let name = self.name(leaf);
         let source = &self.store.source;
+        if elements(shape).is_none() {
+            return Err(Problem::new(name, "a shape that fits into memory", format!("{shape:?}")).weights());
+        }
         if self.request(&name, shape) {
             return Ok(HostTensor { name, shape: shape.to_vec(), values: Values::Planned });
         }
@@ -208,6 +220,12 @@ impl HostTensor<'_> {
             }
         }
     }
+}
+
+/// Elements of `shape`; None for more than any memory holds.
+pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
+    const MOST: usize = 1 << 40;
+    shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)).filter(|&count| count <= MOST)
 }
 
 /// The index of the first element that is `bad`. Whole blocks are judged without a branch, which is what makes it fast.

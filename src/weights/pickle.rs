@@ -10,6 +10,12 @@ use std::collections::HashMap;
 /// Limits against files made to exhaust memory; published checkpoints stay under a hundredth of them.
 pub(super) const MAX_PICKLE_BYTES: u64 = 256 << 20;
 const MAX_VALUES: usize = 8 << 20;
+/// More than any global takes that is called here. Arguments are copied for each call, and one long tuple may serve many.
+const MAX_ARGUMENTS: usize = 16;
+/// A storage's key is a number in decimal; it is copied for each tensor.
+const MAX_KEY_BYTES: usize = 64;
+/// PyTorch allows 64; each tensor has its own copy.
+const MAX_DIMENSIONS: usize = 16;
 
 /// A value's place in [`Pickle::values`]. Containers refer to their items by it, so that shared and even cyclic
 /// structures cost nothing.
@@ -322,7 +328,7 @@ impl Machine<'_> {
                 }
                 b'R' | 0x81 => {
                     let (arguments, function) = (self.pop()?, self.pop()?);
-                    let arguments = self.sequence(arguments)?.to_vec();
+                    let arguments = self.arguments(arguments)?;
                     let result = self.call(function, &arguments)?;
                     self.stack.push(result);
                 }
@@ -496,7 +502,7 @@ impl Machine<'_> {
                         Value::Global(inner) if *inner != name => {}
                         other => return Err(refused("a tensor's rebuilding function", other.kind())),
                     }
-                    let inner_arguments = self.sequence(*inner_arguments)?.to_vec();
+                    let inner_arguments = self.arguments(*inner_arguments)?;
                     return self.call(*inner, &inner_arguments);
                 }
                 _ => return Err(few()),
@@ -527,17 +533,29 @@ impl Machine<'_> {
         self.pop()
     }
 
+    fn arguments(&self, id: Id) -> Step<Vec<Id>> {
+        let items = self.sequence(id)?;
+        if items.len() > MAX_ARGUMENTS {
+            return Err(refused(&format!("at most {MAX_ARGUMENTS} arguments"), items.len().to_string()));
+        }
+        Ok(items.to_vec())
+    }
+
     /// ("storage", type, key, location, elements), as torch.save writes it.
     fn storage(&self, id: Id) -> Step<Storage> {
         let wrong = || damaged("the description of a storage", "something else");
         let [kind, storage_type, key, _, elements] = *self.sequence(id)? else { return Err(wrong()) };
         match (&self.values[kind as usize], &self.values[storage_type as usize], &self.values[key as usize]) {
-            (Value::Text(kind), Value::Global(name), Value::Text(key)) if kind == "storage" => match allowed(name) {
-                Some((_, Use::StorageType(dtype))) => {
-                    Ok(Storage { key: key.clone(), dtype, elements: self.count(elements)? })
+            (Value::Text(kind), Value::Global(name), Value::Text(key))
+                if kind == "storage" && key.len() <= MAX_KEY_BYTES =>
+            {
+                match allowed(name) {
+                    Some((_, Use::StorageType(dtype))) => {
+                        Ok(Storage { key: key.clone(), dtype, elements: self.count(elements)? })
+                    }
+                    _ => Err(wrong()),
                 }
-                _ => Err(wrong()),
-            },
+            }
             _ => Err(wrong()),
         }
     }
@@ -557,11 +575,11 @@ impl Machine<'_> {
         }
     }
 
-    /// A shape or strides; PyTorch has at most 64 dimensions.
+    /// A shape or strides.
     fn counts(&self, id: Id) -> Step<Vec<u64>> {
         let items = self.sequence(id)?;
-        if items.len() > 64 {
-            return Err(damaged("at most 64 dimensions", items.len().to_string()));
+        if items.len() > MAX_DIMENSIONS {
+            return Err(damaged(&format!("at most {MAX_DIMENSIONS} dimensions"), items.len().to_string()));
         }
         items.iter().map(|&item| self.count(item)).collect()
     }

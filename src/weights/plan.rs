@@ -88,14 +88,26 @@ impl Weights {
         }
     }
 
+    /// The same place, of which a load only notes what it asks for: see [`Weights::problems`].
+    pub(crate) fn planned(&self) -> Weights {
+        let store = Store { source: self.store.source.clone(), plan: Some(Arc::default()) };
+        Weights { store: Arc::new(store), prefix: self.prefix.clone() }
+    }
+
+    /// What is missing, misshapen or mistyped of what was asked for since [`Weights::planned`].
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        self.take_draft().problems
+    }
+
+    fn take_draft(&self) -> Draft {
+        let take = |plan: &Arc<Mutex<Draft>>| std::mem::take(&mut *plan.lock().unwrap_or_else(PoisonError::into_inner));
+        self.store.plan.as_ref().map(take).unwrap_or_default()
+    }
+
     fn draft<T>(&self, load: &impl Fn(&Weights) -> Result<T>) -> Result<Draft> {
-        let plan = Some(Mutex::new(Draft::default()));
-        let store = Arc::new(Store { source: self.store.source.clone(), plan });
-        let outcome = load(&Weights { store: store.clone(), prefix: self.prefix.clone() });
-        let mut draft = match &store.plan {
-            Some(plan) => std::mem::take(&mut *plan.lock().unwrap_or_else(PoisonError::into_inner)),
-            None => Draft::default(),
-        };
+        let planned = self.planned();
+        let outcome = load(&planned);
+        let mut draft = planned.take_draft();
         match outcome {
             Ok(_) => {}
             Err(Error::Weights(problems)) => draft.problems.extend(problems),

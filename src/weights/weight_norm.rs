@@ -9,10 +9,10 @@ impl Weights {
     /// newer `parametrizations.weight.original0` and `original1`, or plainly as `weight`. The norm runs over every
     /// dimension but `dim`; `g` has the extent of `dim` and ones elsewhere.
     pub fn get_weight_norm(&self, dim: usize, shape: &[usize]) -> Result<HostTensor<'_>> {
-        let (g, v) = match (self.shape("weight_v"), self.shape("parametrizations.weight.original1")) {
-            (Some(_), _) => ("weight_g", "weight_v"),
-            (None, Some(_)) => ("parametrizations.weight.original0", "parametrizations.weight.original1"),
-            (None, None) => return self.get("weight", shape),
+        let (g, v) = match (self.has("weight_v"), self.has("parametrizations.weight.original1")) {
+            (true, _) => ("weight_g", "weight_v"),
+            (false, true) => ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+            (false, false) => return self.get("weight", shape),
         };
         let Some(&extent) = shape.get(dim) else {
             return Err(Problem::new(self.name("weight"), format!("a dimension {dim}"), format!("{shape:?}")).shape());

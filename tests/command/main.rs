@@ -8,6 +8,7 @@ mod device;
 mod gallery;
 #[path = "../common/numbered.rs"]
 mod numbered;
+mod output;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;
@@ -62,7 +63,10 @@ fn wrong_arguments_are_usage() {
     refused(&mut viseme(), 2, &["Usage"]);
     refused(viseme().args(["lipsync", "--video", "in"]), 2, &["--audio"]);
     refused(&mut common(&[("--nosuch", "")]), 2, &["--nosuch"]);
-    refused(&mut common(&[("--steps", "0")]), 2, &["--steps", "1 or more"]);
+    for steps in ["0", "1001", "100000000000", "18446744073709551615"] {
+        refused(&mut common(&[("--steps", steps)]), 2, &["--steps", "1 to 1000", steps]);
+        refused(&mut common(&[("--steps", steps), ("--dry-run", "")]), 2, &["--steps", steps]);
+    }
     refused(&mut common(&[("--steps", "many")]), 2, &["--steps", "many"]);
     refused(&mut common(&[("--fast", "magic")]), 2, &["--fast", "magic", "guidance, reuse, steps"]);
     refused(&mut common(&[("--fast", "reuse,magic")]), 2, &["--fast", "magic"]);
@@ -80,9 +84,23 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--out", "out.gif")]), 2, &["out.gif", ".mp4"]);
     refused(&mut common(&[("--weight-type", "int4")]), 2, &["--weight-type", "int4", "f16", "f32", "int8"]);
     refused(viseme().args(["convert", "a.pt", "b.safetensors", "--weight-type", "int8"]), 2, &["--weight-type"]);
+    refused(&mut common(&[("--guidance", "1e300,2")]), 2, &["--guidance", "1e300"]);
     refused(&mut common(&[("--demo", "")]), 2, &["--demo", "--weights"]);
+    let demo = [("--weights", ""), ("--demo", ""), ("--vae-weights", "vae.safetensors")];
+    refused(&mut common(&demo), 2, &["--demo", "vae.safetensors", "leave out"]);
+    refused(&mut scene.animate(&demo), 2, &["--demo", "vae.safetensors"]);
+    for (option, value) in [("--runs", "0"), ("--runs", "99999999999"), ("--latent", "0"), ("--latent", "99999999999")]
+    {
+        refused(viseme().args(["bench", "--networks", option, value]), 2, &[option, "1 to 10"]);
+    }
     if gpu() {
-        refused(&mut common(&[("--face", "900,900,50")]), 2, &["--face", "around the face", "900,900,50"]);
+        refused(&mut common(&[("--face", "0,0,8")]), 2, &["--face", "around the face", "0,0,8"]);
+        for face in ["900,900,50", "-160,-160,384"] {
+            for dry_run in [("--json", ""), ("--dry-run", "")] {
+                refused(&mut common(&[("--face", face), dry_run]), 2, &["--face", "picture of 64x64", face]);
+                refused(&mut scene.animate(&[("--face", face), dry_run]), 2, &["--face", "picture of 64x64", face]);
+            }
+        }
     }
     scene.holds(&[]);
 }
@@ -125,6 +143,20 @@ fn results_that_cannot_be_said_are_an_error() {
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(7), "{said}");
         assert!(said.contains("standard output: cannot write: No space left"), "{said}");
+    }
+    // A pipe that nobody reads any more.
+    let landmarks = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/landmarks.json");
+    for arguments in
+        [&["devices"][..], &["metrics", "--landmarks", landmarks], &["metrics", "--landmarks", landmarks, "--json"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = viseme().args(arguments).stdout(writer).output().expect("viseme");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            ended.status.code() == Some(7) && said.contains("standard output: cannot write"),
+            "{arguments:?}: {said}"
+        );
     }
     let ended = viseme().args(["convert", "absent.pt", "out"]).stderr(full()).status().expect("viseme");
     assert_eq!(ended.code(), Some(3), "that nothing can be said changes no code");
@@ -336,6 +368,7 @@ fn tensors_without_a_use_are_a_warning_or_when_strict_an_error() {
     tensors.write(&scene.path("k.safetensors"));
     let said = ended_well(&mut scene.lipsync(&[weights]));
     assert!(said.stderr.contains("k.safetensors: 1 tensors are not used by this network: surplus"), "{}", said.stderr);
+    assert!(!said.stderr.contains('\x1b'), "colour codes in a file: {:?}", said.stderr);
     refused(&mut scene.lipsync(&[weights, ("--strict", ""), ("--out", "strict")]), 4, &["surplus", "--strict"]);
     scene.holds(&["k.safetensors", "known", "out"]);
 }

@@ -348,7 +348,7 @@ fn a_size_that_changes_midway_loses_no_frame() {
     for (part, size) in sizes.into_iter().enumerate() {
         let path = at(&folder, "part.mkv");
         let spec = VideoSpec::new(size, Fps::INSIDE, Look::standard());
-        let mut writer = Box::new(VideoWriter::create(&ffmpeg, &path, spec, None).expect("a writer"));
+        let mut writer = Box::new(VideoWriter::create(&ffmpeg, &path, &spec, Tracks::default()).expect("a writer"));
         for number in 0..8 {
             writer.write(&numbered(8 * part as u64 + number, size)).expect("written");
         }

@@ -3,6 +3,8 @@
 mod audio;
 mod fidelity;
 mod frames;
+mod output;
+mod pictures;
 mod sound;
 mod video;
 mod writer;

@@ -51,6 +51,7 @@ fn mistakes_have_their_exit_codes() {
     refused(&[], 2, "a video or landmarks");
     refused(&[&LANDMARKS[..], &["--plot", "out.png"]].concat(), 2, ".svg");
     refused(&[&LANDMARKS[..], &["--threshold", "0"]].concat(), 2, "--threshold");
+    refused(&[&LANDMARKS[..], &["--max-lag", "1000000000"]].concat(), 2, "0 to 1000 frames");
     refused(&["--landmarks", "no/such.json"], 3, "no/such.json");
     refused(&[&LANDMARKS[..], &["--reference", "examples/demo/face.mp4"]].concat(), 2, "--video");
     refused(&[&LANDMARKS[..], &["--csv", "no/such/folder/out.csv"]].concat(), 7, "no/such/folder");

@@ -79,7 +79,7 @@ fn npy(values: &[f32]) -> Vec<u8> {
         .concat()
 }
 
-const FPS: Fps = Fps { num: 25, den: 1 };
+const FPS: Fps = Fps::INSIDE;
 
 #[test]
 fn loudness_by_hand() {

@@ -94,3 +94,24 @@ fn noise_is_standard_normal() {
         assert!((moment(p) - want).abs() < 4.0 * deviation / count.sqrt(), "moment {p}: {}", moment(p));
     }
 }
+
+/// Our own fixture, made by NumPy (tests/reference/make_philox.py): the rule is the one in the kernel's header.
+#[test]
+fn normals_equal_numpys() {
+    let Some(gpu) = gpu() else { return };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/philox.safetensors");
+    let golden = viseme::verify::golden::Golden::open(&path).unwrap();
+    let grids = golden.config["grids"].as_object().unwrap();
+    assert_eq!(grids.len(), 2);
+    for (name, grid) in grids {
+        let number = |key: &str| grid[key].as_u64().unwrap();
+        let seed = number("seed_high") << 32 | number("seed_low");
+        let shape = ["frames", "height", "width", "channels"].map(|key| number(key) as usize);
+        let noise = Tensor::noise(gpu, seed, number("purpose") as u32, number("first_frame") as u32, shape).unwrap();
+        let want = golden.output(&format!("{name}.normals")).unwrap();
+        assert_eq!(want.shape, shape);
+        for (i, (got, want)) in noise.to_f32().unwrap().into_iter().zip(want.to_f32()).enumerate() {
+            assert!((got - want).abs() <= 1e-6 * want.abs().max(1.0), "{name}, element {i}: got {got}, want {want}");
+        }
+    }
+}

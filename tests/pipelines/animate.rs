@@ -5,6 +5,7 @@ use viseme::media::{Audio, Frame};
 use viseme::ops::Region;
 use viseme::pipelines::animate::{Animate, Options};
 use viseme::pipelines::segments::Parity;
+use viseme::pipelines::weights::{Role, Storage, WeightSet};
 use viseme::pipelines::{Frames, Progress, Sampling};
 use viseme::{Error, Result};
 
@@ -111,4 +112,106 @@ fn parity_refuses_what_crashes_upstream() {
         assert!(matches!(error, Error::Input(_)), "{error}");
     }
     assert_eq!(run(15, parity()).len(), 15);
+}
+
+#[test]
+fn a_square_outside_the_portrait_is_refused_before_any_work() {
+    if gpu().is_none() {
+        return;
+    }
+    for face in [[100.0, 0.0, 20.0], [-150.0, -150.0, 384.0]] {
+        let face = Some(Region { left: face[0], top: face[1], width: face[2], height: face[2] });
+        let error = job(3, Options { face, ..quick() }).survey().unwrap_err();
+        assert!(error.to_string().contains("picture of 64x64") && error.exit_code() == 2, "{error}");
+    }
+}
+
+/// The network between keyframes takes no emotion, so that the published program needs one for keyframes only.
+#[test]
+fn parity_takes_several_emotions_wherever_upstream_does() {
+    if gpu().is_none() {
+        return;
+    }
+    let parity = |names: &str| Options { emotion: names.parse().unwrap(), parity: Parity::Upstream, ..quick() };
+    // Two spans of 7 frames; frame 14 has no emotion, and is no keyframe.
+    assert_eq!(run(15, parity("sad,neutral,happy")).len(), 15);
+    // Three spans of 17; frame 52 has none, and is one.
+    let error = job(53, parity("sad,neutral,happy,calm")).survey().unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+}
+
+/// Upstream cuts at 45 s what it made of all the sound.
+#[test]
+fn parity_hears_sound_beyond_its_cap() {
+    if gpu().is_none() {
+        return;
+    }
+    for (parity, frames, heard) in [(Parity::Upstream, 1125, 1150), (Parity::Corrected, 1150, 1150)] {
+        let survey = job(1150, Options { parity, ..quick() }).survey().unwrap();
+        assert_eq!((survey.frames, survey.heard_frames), (frames, heard));
+    }
+}
+
+/// Latents as they lie in a work folder, 8x8, all of one value.
+fn latents(value: f32) -> Vec<u8> {
+    value.to_le_bytes().repeat(14 * 8 * 8 * 4)
+}
+
+/// Frame 325 is the last of the first chunk and the first of the second: of its two pictures upstream drops the first. Frame 39
+/// lies between two windows of one chunk, and is their mean for both.
+#[test]
+fn parity_drops_a_picture_where_a_chunk_ends() {
+    if gpu().is_none() {
+        return;
+    }
+    let value = |window: usize| if window == 3 || window >= 25 { -1.0 } else { 1.0 };
+    let pictures = |parity: Parity| -> Vec<Frame> {
+        let root = tempfile::tempdir().unwrap();
+        let work = open(&root.path().join("work"));
+        let plan = viseme::pipelines::segments::Plan::keyface(340, parity).unwrap();
+        for chunk in plan.chunks() {
+            for batch in &chunk.batches {
+                work.store(&format!("keyframes{}.latents", batch[0].index), &latents(0.0)).unwrap();
+            }
+            for window in &chunk.windows {
+                work.store(&format!("window{}.latents", window.index), &latents(value(window.index))).unwrap();
+            }
+        }
+        job(340, Options { parity, ..quick() }).resume(work).frames().unwrap().collect::<Result<_>>().unwrap()
+    };
+    let is_mean = |of: &Frame, a: &Frame, b: &Frame| {
+        let pairs = a.rgb.iter().zip(&b.rgb).map(|(&a, &b)| (f32::from(a) + f32::from(b)) / 2.0);
+        of.rgb.iter().zip(pairs).all(|(&level, mean)| (f32::from(level) - mean).abs() <= 1.0)
+    };
+    for (parity, border_is_mean) in [(Parity::Upstream, false), (Parity::Corrected, true)] {
+        let made = pictures(parity);
+        let [before, at, behind] = [324, 325, 326].map(|frame| &made[frame]);
+        assert_ne!(before, behind);
+        assert_eq!(is_mean(at, before, behind), border_is_mean, "{parity:?}");
+        assert_eq!(at == behind, !border_is_mean, "{parity:?}");
+        assert!(made[39] != made[38] && is_mean(&made[39], &made[38], &made[40]), "{parity:?}: within a chunk");
+    }
+}
+
+/// Which of two checkpoints with a decoder each makes the pictures: one whose decoder cannot be loaded shows.
+#[test]
+fn pictures_are_decoded_by_the_interpolation_checkpoints_decoder() {
+    let Some(gpu) = gpu() else { return };
+    let with_broken_decoder = |role: &str| {
+        let mut shapes = super::small::shapes();
+        shapes[role]["first_stage_model.decoder.conv_in.weight"] = serde_json::json!([1, 1, 1, 1]);
+        WeightSet::by_formula("small networks", &shapes.to_string()).unwrap()
+    };
+    for (keyframe, interpolation, roles) in
+        [("keyframe", "interpolation", Role::LIPSYNC), ("keyface-keyframe", "keyface-interpolation", Role::ANIMATE)]
+    {
+        with_broken_decoder(keyframe).only(roles).check(gpu, Storage::default()).unwrap();
+        let error = with_broken_decoder(interpolation).only(roles).check(gpu, Storage::default()).unwrap_err();
+        assert!(error.to_string().contains("first_stage_model.decoder.conv_in.weight"), "{error}");
+    }
+    let set = with_broken_decoder("keyface-keyframe");
+    let animate = Animate::new(gpu, &set, portrait(SIDE, SIDE), tone(1)).options(quick());
+    assert_eq!(animate.frames().unwrap().count(), 1);
+    let set = with_broken_decoder("keyframe");
+    assert_eq!(super::lipsync::frames_of_one(&set), 1);
 }

@@ -8,7 +8,7 @@ use viseme::ops::{ConvBudget, ConvClass, Depth, Region, Rgb, Scratch, Tuning};
 use viseme::pipelines::lipsync::{LipSync, Options, Paste};
 use viseme::pipelines::segments::{Length, Parity};
 use viseme::pipelines::timeline::Extend;
-use viseme::pipelines::weights::Storage;
+use viseme::pipelines::weights::{Storage, WeightSet};
 use viseme::pipelines::{Cancel, Frames, Phase, Progress, Sampling};
 use viseme::{Error, Result};
 
@@ -142,6 +142,14 @@ fn quick() -> Options {
 pub fn start(sampling: Sampling, dir: &Path, observer: Box<dyn FnMut(Progress)>) -> Frames<'static> {
     let lipsync = Job::crop(15).lipsync(Options { sampling, ..quick() });
     lipsync.resume(open(dir)).on_progress(observer).frames().unwrap()
+}
+
+/// How many frames come of a job of one with these networks.
+pub fn frames_of_one(set: &WeightSet) -> usize {
+    let job = Job::crop(1);
+    let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+    let lipsync = LipSync::new(gpu().unwrap(), set, video, job.audio(), job.landmarks()).options(quick());
+    lipsync.frames().unwrap().map(Result::unwrap).count()
 }
 
 #[test]
@@ -471,4 +479,108 @@ fn frames_come_before_later_windows_are_made() {
     assert_eq!(windows.get(), 1, "one evaluation of two windows before the first frame");
     assert_eq!(frames.count(), 39);
     assert_eq!(windows.get(), 2);
+}
+
+/// Upstream squeezes the picture by plain bilinear interpolation: five to one it takes every fifth pixel and sees no other.
+#[test]
+fn parity_shrinks_without_antialiasing() {
+    if gpu().is_none() {
+        return;
+    }
+    let job = Job { size: [5 * SIDE; 2], ..Job::crop(14) };
+    struct Overpainted(Gradients);
+    impl FrameSource for Overpainted {
+        fn size(&self) -> [u32; 2] {
+            self.0.size()
+        }
+        fn fps(&self) -> Fps {
+            self.0.fps()
+        }
+        fn next_frame(&mut self) -> Result<Option<Frame>> {
+            Ok(self.0.next_frame()?.map(|mut frame| {
+                for (i, pixel) in frame.rgb.chunks_exact_mut(3).enumerate() {
+                    let (x, y) = (i % frame.width as usize, i / frame.width as usize);
+                    if x % 5 != 2 || y % 5 != 2 {
+                        pixel.fill(255);
+                    }
+                }
+                frame
+            }))
+        }
+        fn seek(&mut self, index: u64) -> Result<()> {
+            self.0.seek(index)
+        }
+    }
+    let first = |parity: Parity, is_overpainted: bool| -> Frame {
+        let video = move || -> Result<Box<dyn FrameSource>> {
+            Ok(if is_overpainted { Box::new(Overpainted(job.source())) } else { Box::new(job.source()) })
+        };
+        let options = Options { parity, face: None, paste: Paste::None, ..quick() };
+        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, job.audio(), job.landmarks()).options(options);
+        lipsync.frames().unwrap().next().unwrap().unwrap()
+    };
+    assert_eq!(first(Parity::Upstream, false), first(Parity::Upstream, true));
+    assert_ne!(first(Parity::Corrected, false), first(Parity::Corrected, true));
+}
+
+/// Upstream embeds all of the sound, then cuts: what comes after the last frame shows in it.
+#[test]
+fn parity_hears_what_comes_after_the_end() {
+    if gpu().is_none() {
+        return;
+    }
+    let job = Job { audio_frames: 20, ..Job::crop(14) };
+    let first = |parity: Parity, loudness_behind: f32| -> Frame {
+        let tone = |i: usize| (if i < 14 * 640 { 0.3 } else { loudness_behind }) * (i as f32 * 0.05).sin();
+        let audio = Audio::samples((0..20 * 640).map(tone).collect::<Vec<f32>>(), 16_000);
+        let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
+        let options = Options { parity, length: Length::Video, paste: Paste::None, ..quick() };
+        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, audio, job.landmarks()).options(options);
+        lipsync.frames().unwrap().next().unwrap().unwrap()
+    };
+    assert_ne!(first(Parity::Upstream, 0.3), first(Parity::Upstream, 0.9));
+    assert_eq!(first(Parity::Corrected, 0.3), first(Parity::Corrected, 0.9));
+}
+
+/// Golden: 1002 frames of sound are 1001 to upstream, and 989 come out.
+#[test]
+fn parity_counts_the_frames_that_hubert_leaves() {
+    if gpu().is_none() {
+        return;
+    }
+    let length = |parity: Parity| {
+        let job = Job { audio_frames: 1002, ..Job::crop(1010) };
+        let survey = job.lipsync(Options { parity, ..quick() }).survey().unwrap();
+        (survey.inside_frames, survey.output_frames)
+    };
+    assert_eq!(length(Parity::Upstream), (1001, 989));
+    assert_eq!(length(Parity::Corrected), (1002, 1002));
+}
+
+#[test]
+fn a_crop_outside_the_picture_is_refused_before_any_work() {
+    if gpu().is_none() {
+        return;
+    }
+    let side = f64::from(SIDE);
+    for (left, size, is_fine) in [
+        (0.0, side, true),
+        (-10.0, side + 20.0, true),
+        (side, side, false),
+        (-side * 0.8, side, false),
+        (-2.5 * side, 6.0 * side, false),
+        (0.0, 0.0, false),
+        (f64::NAN, 10.0, false),
+        (0.0, f64::INFINITY, false),
+    ] {
+        let face = Region { left, top: 0.0, width: size, height: size };
+        let surveyed = Job::crop(2).lipsync(Options { face: Some(face), ..quick() }).survey();
+        match surveyed {
+            Ok(_) => assert!(is_fine, "{face:?} is taken"),
+            Err(error) => {
+                assert!(!is_fine && error.to_string().contains("picture of 64x64"), "{face:?}: {error}");
+                assert_eq!(error.exit_code(), 2);
+            }
+        }
+    }
 }

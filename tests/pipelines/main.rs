@@ -5,6 +5,7 @@ mod bounded;
 #[path = "../common/device.rs"]
 mod device;
 mod fast;
+mod hostile;
 mod lipsync;
 mod memory;
 mod samplers;

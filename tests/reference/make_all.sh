@@ -6,4 +6,4 @@ python=${PYTHON:-python3}
 "$python" formula.py
 "$python" check_diffusers.py
 if [ -n "${VISEME_GOLDEN:-}" ]; then "$python" check_golden.py; fi
-for part in unet sampling vae audio resampling samplers philox masks checkpoints metrics; do "$python" "make_$part.py"; done
+for part in unet sampling vae audio resampling samplers philox masks checkpoints metrics pictures; do "$python" "make_$part.py"; done

@@ -2,7 +2,7 @@
 
 One call gives four words for elements 4k .. 4k+3 of a frame, counted in [height, width, channels]:
 counter = (k, absolute frame, purpose, 0), key = (seed's low 32 bits, high 32 bits).
-u = ((word >> 9) + 0.5) * 2^-23, exact in f32 and strictly between 0 and 1; (u1, u2) -> r cos t, r sin t with
+u = ((word >> 8) + 0.5) * 2^-24, strictly between 0 and 1; (u1, u2) -> r cos t, r sin t with
 r = sqrt(-2 ln u1), t = 2 pi u2; words 0 and 1 give elements 4k and 4k+1, words 2 and 3 the next two.
 """
 import numpy as np
@@ -24,7 +24,7 @@ def philox(counter, key):
 
 
 def normals(words):
-    u = ((words >> np.uint32(9)).astype(np.float64) + 0.5) * 2.0**-23
+    u = ((words >> np.uint32(8)).astype(np.float64) + 0.5) * 2.0**-24
     r, t = np.sqrt(-2 * np.log(u[:, 0::2])), 2 * np.pi * u[:, 1::2]
     return np.stack([r * np.cos(t), r * np.sin(t)], 2).reshape(len(words), 4)
 

@@ -385,3 +385,28 @@ fn renamed_weights_read_under_their_new_names() {
     assert_eq!(renamed.at("a").get("z", &[1]).and_then(|t| t.to_f32()).expect("reads"), [2.0]);
     assert!(renamed.get("d", &[1]).is_err());
 }
+
+#[test]
+fn a_planned_load_stays_planned_under_new_names() {
+    let folder = folder();
+    // A value that any read would refuse.
+    let tensors = [Stored::f32("a.b", &[1], &[f32::NAN]), Stored::f32("a.c", &[1], &[1.0])];
+    let w = Weights::open(&write(&folder, "w.safetensors", safetensors(&[], &tensors))).expect("opens");
+    let load = |w: &Weights| w.renamed(|name| name.strip_prefix("a.").map(str::to_owned))?.get("b", &[1]).map(drop);
+    let plan = w.plan(load).expect("nothing is read");
+    assert_eq!(plan.requests.iter().map(|request| request.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert!(load(&w).unwrap_err().to_string().contains("finite values"));
+    let missing = w.plan(|w| w.renamed(|name| Some(name.to_owned()))?.get("a.d", &[1]).map(drop));
+    assert!(missing.unwrap_err().to_string().contains("a.d"));
+}
+
+#[test]
+fn a_tensor_without_values_has_no_shape() {
+    let folder = folder();
+    let tensors = [Stored::f32("empty", &[3, 0], &[]), Stored::f32("full", &[1], &[1.0])];
+    let w = Weights::open(&write(&folder, "w.safetensors", safetensors(&[], &tensors))).expect("opens");
+    assert_eq!((w.shape("empty"), w.shape("full")), (None, Some(vec![1])));
+    assert_eq!((w.has("empty"), w.total_values(), w.shapes().len()), (true, 1, 1));
+    let error = w.get("empty", &[3, 4]).err().expect("refused").to_string();
+    assert!(error.contains("empty: expected [3, 4], found [3, 0]"), "{error}");
+}
