@@ -263,6 +263,9 @@ fn progress_and_result_come_as_json_lines() {
     }
     let last = lines.last().expect("a line");
     assert_eq!((&last["event"], &last["frames"], &last["demo_weights"]), (&"done".into(), &6.into(), &false.into()));
+    let bytes = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("no {name} in {last}"));
+    assert!(bytes("gpu_resident_peak_bytes") >= bytes("gpu_peak_bytes") && bytes("gpu_peak_bytes") > 1 << 20, "{last}");
+    assert!(!cfg!(target_os = "linux") || bytes("process_peak_bytes") > 10 << 20, "{last}");
     assert_eq!(last["out"], "out");
 }
 
