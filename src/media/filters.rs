@@ -71,15 +71,17 @@ pub(super) fn picture_filters(info: &VideoInfo, trim: Option<String>) -> String 
         fitted(height, format!("{width}/dar*{aspect_x}/{aspect_y}")),
     ));
     let depth = info.look.pixels.depth();
+    let raw = raw_format(depth);
+    // Beside the picture in planes, as ffmpeg 5.1 mixes up the pixels of rgb48le there, and by way of rgb48le, as it goes from planes of
+    // 10 bits to planes of 16 through Y'CbCr.
     let (with_alpha, planes) = match depth {
-        Depth::Eight => ("gbrap", "gbrp"),
-        Depth::Sixteen => ("gbrap16le", "gbrp16le"),
+        Depth::Eight => ("gbrap", "gbrp".to_string()),
+        Depth::Sixteen => ("gbrap16le", format!("{raw},format=gbrp16le")),
     };
     if info.look.pixels.has_alpha {
         filters.push(format!("format={with_alpha},premultiply=inplace=1"));
     }
-    // In planes: ffmpeg 5.1 mixes up the pixels of rgb48le here.
-    filters.push(format!("format={planes},pad={width}:{height}:-1:-1:eval=frame,format={}", raw_format(depth)));
+    filters.push(format!("format={planes},pad={width}:{height}:-1:-1:eval=frame,format={raw}"));
     filters.join(",")
 }
 
