@@ -39,7 +39,7 @@ impl Pictured {
         let [width, height] = SIZE;
         let picture = |n: u32| {
             let rgb = (0..width * height * 3).map(|i| (i.wrapping_mul(7919 + n) >> 5) as u8).collect();
-            Frame { width, height, rgb }
+            Frame::rgb8(width, height, rgb)
         };
         Self { pictures: Arc::new((0..5).map(picture).collect()), next: 0, watch }
     }

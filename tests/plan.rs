@@ -588,9 +588,9 @@ fn upstream_refuses_emotions_only_where_a_keyframe_has_none() {
         assert_eq!(is_refused, frames % 2 == 1 && last_is_keyframe, "{frames}");
         three.check(&Plan::keyface(frames, Parity::Corrected).unwrap(), frames, Parity::Corrected).unwrap();
     }
-    // Golden 25: four names over 92 frames.
+    // Four names over 53 frames: three spans of 17, and keyframe 52 is in none.
     let four: Emotion = "sad,neutral,happy,calm".parse().unwrap();
-    let error = four.check(&Plan::keyface(92, Parity::Upstream).unwrap(), 92, Parity::Upstream).unwrap_err();
+    let error = four.check(&Plan::keyface(53, Parity::Upstream).unwrap(), 53, Parity::Upstream).unwrap_err();
     assert!(error.to_string().contains("--upstream-parity"), "{error}");
     assert!(Emotion::default().is_constant() && !four.is_constant());
 }

@@ -9,7 +9,6 @@ use viseme::gpu::Gpu;
 use viseme::media::probe::VideoInfo;
 use viseme::media::writer::{Sound, SoundPart};
 use viseme::media::{Audio, Fps, FrameTimes};
-use viseme::ops::MOST_FEATHER;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
@@ -190,12 +189,8 @@ impl Options {
         if self.nose_index >= POINTS {
             return Err(Problem::new("--nose-index", "0 to 67", self.nose_index.to_string()).usage());
         }
-        if let Some(feather) = self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
-            let expected = format!("0 to {MOST_FEATHER} pixels");
-            return Err(Problem::new("--feather", expected, feather.to_string()).usage());
-        }
         self.folder_fps()?;
-        Ok(Job {
+        let job = Job {
             sampling: self.job.sampling()?,
             guidance: self.job.guidance()?,
             mask: MaskRule { kind: self.mask, nose_index: self.nose_index },
@@ -219,7 +214,9 @@ impl Options {
             sample_posterior: self.job.sample_latents,
             parity: self.job.parity(),
             storage: self.job.storage(),
-        })
+        };
+        job.check()?;
+        Ok(job)
     }
 
     /// What the frames become; with nothing pasted back they are as large as the crop, `side`.

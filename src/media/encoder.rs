@@ -46,7 +46,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         names: &["libaom-av1"],
-        quality: constant(&["-crf"], (0, 63), 18),
+        quality: constant(&["-crf"], (0, 63), 12),
         also: &["-b:v", "0", "-row-mt", "1", "-cpu-used", "5"],
     },
     Kind { names: &["libsvtav1"], quality: constant(&["-crf"], (1, 63), 18), also: &["-preset", "7"] },

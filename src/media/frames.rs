@@ -446,13 +446,16 @@ impl FolderSink {
     /// something at `dir` already, or in that folder something else than frames, or it cannot be written.
     pub fn create(dir: &Path) -> Result<Self> {
         let partial = beside(dir, ".partial")?;
-        remove_unfinished(&partial)?;
+        let frames = unfinished(&partial)?;
+        let remove = || frames.iter().try_for_each(fs::remove_file);
+        remove().map_err(|source| Error::Write { path: partial.clone(), source })?;
         let mut sink = Self::resume(dir, &partial, 0)?;
         sink.keep = false;
         Ok(sink)
     }
 
-    /// Whether the folder could have its name: nothing stands there, or an empty folder.
+    /// Whether the folder could have its name: nothing stands there, or an empty folder, and what is beside it under the hidden name
+    /// is an unfinished run's.
     pub fn check(dir: &Path) -> Result<()> {
         let is_taken = match fs::read_dir(dir) {
             Ok(mut entries) => entries.next().is_some(),
@@ -462,7 +465,7 @@ impl FolderSink {
             let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it exists and is not an empty folder");
             return Err(Error::Write { path: dir.to_path_buf(), source });
         }
-        Ok(())
+        unfinished(&beside(dir, ".partial")?).map(drop)
     }
 
     /// Goes on after frame `done` - 1 in the folder `partial`, on the same disk as `dir`. It stays there until it is finished.
@@ -482,32 +485,30 @@ impl FolderSink {
     }
 }
 
-/// Removes what a [`FolderSink`] that was cut off left at `partial`. Errors: there is anything else there, which is nobody's to
-/// remove.
-fn remove_unfinished(partial: &Path) -> Result<()> {
+/// The frames that a [`FolderSink`] which was cut off left at `partial`. Errors: there is anything else there, which is nobody's
+/// to remove.
+fn unfinished(partial: &Path) -> Result<Vec<PathBuf>> {
     let write = |source| Error::Write { path: partial.to_path_buf(), source };
-    let foreign = |what: String| {
+    let foreign = |what: &str| {
         let said = format!("{what} is no frame of an unfinished run: move it away");
         write(std::io::Error::new(std::io::ErrorKind::AlreadyExists, said))
     };
     match fs::symlink_metadata(partial) {
-        Err(_) => return Ok(()),
-        Ok(metadata) if !metadata.is_dir() => return Err(foreign("what is there".to_string())),
+        Err(_) => return Ok(Vec::new()),
+        Ok(metadata) if !metadata.is_dir() => return Err(foreign("what is there")),
         Ok(_) => {}
     }
-    let entries: Vec<_> = fs::read_dir(partial).and_then(Iterator::collect).map_err(write)?;
     let is_frame = |name: &str| name.strip_suffix(".png").is_some_and(|n| n.len() >= 6 && n.parse::<u64>().is_ok());
-    for entry in &entries {
-        let name = entry.file_name();
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file || !is_frame(&name.to_string_lossy()) {
-            return Err(foreign(name.to_string_lossy().into_owned()));
+    let mut frames = Vec::new();
+    for entry in fs::read_dir(partial).map_err(write)? {
+        let entry = entry.map_err(write)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) || !is_frame(&name) {
+            return Err(foreign(&name));
         }
+        frames.push(entry.path());
     }
-    for entry in entries {
-        fs::remove_file(entry.path()).map_err(write)?;
-    }
-    fs::remove_dir(partial).map_err(write)
+    Ok(frames)
 }
 
 impl FrameSink for FolderSink {

@@ -159,6 +159,9 @@ impl Mux {
                 None => self.leave_out(path, &name, "such files do not hold it"),
             }
         }
+        if contents.streams.iter().any(|stream| stream.language.is_some()) && !self.container.holds_languages() {
+            self.leave_out(path, "the languages of its tracks", "such files do not say them");
+        }
         if contents.chapters > 0 {
             let name = format!("{} chapters", contents.chapters);
             match self.container.holds_chapters() {
@@ -184,7 +187,7 @@ impl Mux {
 
     fn leave_out(&mut self, path: &Path, name: &str, why: &str) {
         let ending = self.container.endings()[0];
-        self.notes.push(format!("{}: {name} is left out of the .{ending} file: {why}", path.display()));
+        self.notes.push(format!("{}: left out of the .{ending} file: {name}: {why}", path.display()));
     }
 
     fn hold(&self, stream: &Stream, encoder: SoundEncoder) -> Option<Item> {
@@ -212,22 +215,27 @@ impl Mux {
 
     /// Tries [`Mux::run`]; what of the source ffmpeg refuses is left out from then on, and noted. Errors: not even the rest goes in.
     pub fn settle(&mut self, picture: impl Fn() -> Command, fps: Fps, frames: u64, out: &Path) -> Result<()> {
-        let attempt = |mux: &Self, keeps: &dyn Fn(usize) -> bool| {
-            let (status, said) = mux.start(picture(), fps, frames, out, keeps)?.wait()?;
-            Ok::<_, Error>((!status.success()).then_some((status, said)))
-        };
-        let Some(first) = attempt(self, &|_| true)? else { return Ok(()) };
-        let count = self.source.as_ref().map_or(0, |source| source.kept.len());
+        let attempt = |mux: &Self, keeps: &dyn Fn(usize) -> bool| mux.start(picture(), fps, frames, out, keeps)?.wait();
         let failed = |(status, said): (ExitStatus, String)| Err(ffmpeg::write_failed(out, status, &said));
-        if count == 0 {
+        let is_code = |kept: &Kept| matches!(kept.what, Item::Timecode(_));
+        let codes: Vec<bool> = self.source.iter().flat_map(|source| source.kept.iter().map(is_code)).collect();
+
+        let first = attempt(self, &|_| true)?;
+        // ffmpeg says that it cannot write a time code, and goes on without.
+        if first.0.success() && (first.1.is_empty() || !codes.contains(&true)) {
+            return Ok(());
+        }
+        if codes.is_empty() {
             return failed(first);
         }
-        if let Some(ended) = attempt(self, &|_| false)? {
-            return failed(ended);
+        let bare = attempt(self, &|_| false)?;
+        if !bare.0.success() {
+            return failed(bare);
         }
         let mut refused = Vec::new();
-        for item in 0..count {
-            if let Some((status, said)) = attempt(self, &|other| other == item)? {
+        for (item, is_code) in codes.into_iter().enumerate() {
+            let (status, said) = attempt(self, &|other| other == item)?;
+            if !status.success() || is_code && said != bare.1 {
                 refused.push((item, ffmpeg::ending(status, &said)));
             }
         }
@@ -237,7 +245,8 @@ impl Mux {
                 self.leave_out(&path, &kept.name, &why);
             }
         }
-        attempt(self, &|_| true)?.map_or(Ok(()), failed)
+        let last = attempt(self, &|_| true)?;
+        if last.0.success() { Ok(()) } else { failed(last) }
     }
 
     /// ffmpeg at work on `out`, with those things of the source that `keeps` says.
@@ -338,8 +347,8 @@ fn add_source<'a>(
     }
     let input = input.to_string();
     add(&["-map_chapters", if has_chapters { &input } else { "-1" }, "-map_metadata", &input]);
-    // What a container says about itself is no longer true in another.
-    for tag in ["major_brand=", "minor_version=", "compatible_brands=", "encoder="] {
+    // What a container says about itself is no longer true in another; the time code goes with the picture.
+    for tag in ["major_brand=", "minor_version=", "compatible_brands=", "encoder=", "timecode="] {
         add(&["-metadata", tag]);
     }
     for (tag, value) in [("language", &source.language), ("title", &source.title)] {

@@ -163,7 +163,7 @@ impl From<Json> for Contents {
             timecode: stream.tags.timecode,
             is_default: stream.disposition.default == 1,
             channels: stream.channels,
-            layout: stream.channel_layout.filter(|layout| layout != "unknown"),
+            layout: stream.channel_layout.filter(|layout| is_known(layout)),
             start_s: number(stream.start_time),
             duration_s: number(stream.duration),
         };
@@ -235,8 +235,13 @@ fn described_stream(text: &str) -> Option<Stream> {
         timecode: None,
         is_default: rest.contains("(default)"),
         channels,
-        layout: layout.filter(|layout| !layout.ends_with(" channels")),
+        layout: layout.filter(|layout| is_known(layout)),
         start_s: None,
         duration_s: None,
     })
+}
+
+/// Whether ffmpeg has a name for where the channels are: not `unknown`, `16 channels` or `10 channels (FL+FR+..)`.
+fn is_known(layout: &str) -> bool {
+    layout != "unknown" && !layout.contains(" channels")
 }

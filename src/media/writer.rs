@@ -132,10 +132,13 @@ impl Encoding {
         let mut process = Process::spawn(command.args(container.args()).arg("-y").arg(ffmpeg::file(out)))?;
         let [width, height] = self.spec.size;
         if let Some(mut pipe) = process.stdin() {
-            let grey = vec![128; width as usize * height as usize * 3 * self.spec.look.pixels.depth().bytes()];
+            // Busy enough for a file in which ffmpeg knows its own format again.
+            let busy = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+            let bytes = width * height * 3 * self.spec.look.pixels.depth().bytes() as u32;
+            let frame: Vec<u8> = (0..bytes).map(busy).collect();
             for _ in 0..TRIAL_FRAMES {
                 // If this fails, ffmpeg has ended and its status says why.
-                let _ = pipe.write_all(&grey);
+                let _ = pipe.write_all(&frame);
             }
         }
         let (status, said) = process.wait()?;
@@ -327,6 +330,11 @@ impl VideoWriter {
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdin();
         Ok(Self { ffmpeg: ffmpeg.clone(), out: out.to_path_buf(), video, trial, process, pipe, frames: 0 })
+    }
+
+    /// How it is written, and what of the source is changed or left out.
+    pub fn trial(&self) -> &Trial {
+        &self.trial
     }
 
     /// Whether `out` could name a video: it ends as a known kind does, and no folder has the name.

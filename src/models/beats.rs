@@ -13,7 +13,7 @@ use super::speech::{EncoderLayer, Frontend, LayerNames, PositionalConv};
 use crate::nn::{Conv2d, LayerNorm, Linear, Loader, Trace};
 use crate::ops::WeightShape;
 use crate::tensor::Tensor;
-use crate::weights::Weights;
+use crate::weights::{MOST_IN_CONFIG, Weights};
 use crate::{Problem, Result};
 use serde_json::Value;
 
@@ -63,7 +63,9 @@ impl Config {
         let number = |key: &str, default: usize| match &cfg[key] {
             Value::Null => Ok(default),
             value => {
-                value.as_u64().filter(|&v| v > 0).map(|v| v as usize).ok_or_else(|| wrong(key, "a number above 0"))
+                let count = value.as_u64().filter(|count| (1..=MOST_IN_CONFIG).contains(count));
+                let expected = || format!("a number from 1 to {MOST_IN_CONFIG}");
+                count.map(|count| count as usize).ok_or_else(|| wrong(key, &expected()))
             }
         };
         let switch = |key: &str| match &cfg[key] {

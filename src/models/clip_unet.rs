@@ -56,6 +56,18 @@ impl ClipUnet {
             .then(|| load_channels_last(l, "learned_mask", [size(0, 4), size(1, 64), size(2, 64)]))
             .transpose()?;
         let unet = l.at("diffusion_model");
+        // Beside the noisy latents one latent, and for interpolation the plane that marks both ends.
+        let channels = unet.dim("out.2.weight", 0, 4);
+        let inputs = if learned_mask.is_some() { 2 * channels + 1 } else { 2 * channels };
+        let found = unet.dim("input_blocks.0.0.weight", 1, inputs);
+        if found != inputs {
+            return Err(Problem::new(
+                unet.weights().name("input_blocks.0.0.weight"),
+                format!("{inputs} input channels"),
+                found.to_string(),
+            )
+            .weights());
+        }
         let audio = unet.dim("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, 1024);
         let told = unet.dim("label_emb.0.0.weight", 1, audio);
         let emotion_channels = match told.checked_sub(audio) {

@@ -95,6 +95,13 @@ impl VideoUnet {
         let label = l.dim("label_emb.0.0.weight", 1, 1024);
         let out_channels = l.dim("out.2.weight", 0, 4);
 
+        for (name, shape) in l.weights().shapes().iter().filter(|(name, _)| name.ends_with(".emb_layers.1.weight")) {
+            if shape.get(1) != Some(&emb) {
+                let expected = format!("{emb} inputs, as wide as the embedding of the time");
+                return Err(Problem::new(name, expected, format!("{shape:?}")).weights());
+            }
+        }
+
         // The few values that every layer is told of: their loss would be everywhere.
         let embedding = l.finer();
 

@@ -15,6 +15,10 @@ use crate::{Problem, Result};
 /// What latents are multiplied by wherever the diffusion sees them.
 pub const LATENT_SCALE: f32 = 0.18215;
 
+const COLOURS: usize = 3;
+/// Channels of a latent; of its moments there are twice as many.
+const LATENT_CHANNELS: usize = 4;
+
 /// Which of the published name schemes a file uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Names {
@@ -109,7 +113,7 @@ impl Encoder {
         let names = Names::of(&e);
         let level = |index: usize| names.level("down", index, 0);
         let mut channels = e.dim("conv_in.weight", 0, 128);
-        let conv_in = Conv2d::load(&e.at("conv_in"), channels, e.dim("conv_in.weight", 1, 3), 3)?;
+        let conv_in = Conv2d::load(&e.at("conv_in"), channels, COLOURS, 3)?;
         let mut down = Vec::new();
         for index in 0..count(&e, level) {
             let at = e.at(&level(index));
@@ -119,7 +123,7 @@ impl Encoder {
             down.push((blocks, conv.transpose()?.map(|c| c.stride(2).pad([0, 0, 1, 1]))));
         }
         let [first, attention, second] = names.middle();
-        let moments = e.dim("conv_out.weight", 0, 8);
+        let moments = 2 * LATENT_CHANNELS;
         Ok(Self {
             conv_in,
             down,
@@ -192,7 +196,7 @@ impl Decoder {
         let d = l.at("decoder");
         let names = Names::of(&d);
         let mut channels = d.dim("conv_in.weight", 0, 512);
-        let conv_in = Conv2d::load(&d.at("conv_in"), channels, d.dim("conv_in.weight", 1, 4), 3)?;
+        let conv_in = Conv2d::load(&d.at("conv_in"), channels, LATENT_CHANNELS, 3)?;
         let [first, attention, second] = names.middle();
         let middle = VideoResBlock::load(&d.at(first), channels, channels)?;
         let attended = (names == Names::Training || d.has(second)).then(|| {
@@ -214,15 +218,14 @@ impl Decoder {
             let conv = at.has(&resample).then(|| Conv2d::load(&at.at(&resample), channels, channels, 3));
             up.push((blocks, conv.transpose()?.map(Conv2d::upsampled)));
         }
-        let pixels = d.dim("conv_out.weight", 0, 3);
         Ok(Self {
             conv_in,
             middle,
             attended,
             up,
             norm_out: GroupNorm::load(&d.at(names.norm_out()), 32, channels, 1e-6)?,
-            conv_out: Conv2d::load(&d.at("conv_out"), pixels, channels, 3)?,
-            time_conv_out: Conv2d::load_temporal(&d.at(names.time_conv_out()), pixels, pixels)?,
+            conv_out: Conv2d::load(&d.at("conv_out"), COLOURS, channels, 3)?,
+            time_conv_out: Conv2d::load_temporal(&d.at(names.time_conv_out()), COLOURS, COLOURS)?,
         })
     }
 

@@ -23,7 +23,7 @@ use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Region, Rgb};
+use crate::ops::{Filter, KERNELS, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -93,6 +93,19 @@ pub struct LipSync<'a> {
     surveyed: OnceCell<Survey>,
 }
 
+impl Options {
+    /// What is wrong with them, whatever the job.
+    pub fn check(&self) -> Result<()> {
+        match self.feather.filter(|feather| !(0.0..=MOST_FEATHER).contains(feather)) {
+            None => Ok(()),
+            Some(feather) => {
+                let expected = format!("0 to {MOST_FEATHER} pixels");
+                Err(Problem::new("--feather", expected, feather.to_string()).usage())
+            }
+        }
+    }
+}
+
 impl<'a> LipSync<'a> {
     /// `video` opens the source from its start, and is called more than once; `landmarks` are in its pixels, one set for
     /// each of its frames (the last one lasts).
@@ -149,6 +162,7 @@ impl<'a> LipSync<'a> {
 
     /// What will be done, from a first pass over the audio, and over the video where its source does not know its frame times.
     pub fn survey(&self) -> Result<Survey> {
+        self.options.check()?;
         if let Some(survey) = self.surveyed.get() {
             return Ok(survey.clone());
         }

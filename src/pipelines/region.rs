@@ -73,7 +73,7 @@ impl Regions {
     pub fn side(&self) -> f64 {
         match self.rule {
             Rule::Fixed(region) => region.width.max(region.height),
-            Rule::Follow { size } => size,
+            Rule::Follow { size } => size.max(size / self.filmed.pixel_aspect),
         }
     }
 
@@ -127,7 +127,8 @@ impl Regions {
 pub(super) fn refuse_outside(region: Region, [width, height]: [u32; 2]) -> Result<()> {
     let within = |start: f64, length: f64, size: u32| ((start + length).min(f64::from(size)) - start.max(0.0)).max(0.0);
     let inside = within(region.left, region.width, width) * within(region.top, region.height, height);
-    if inside >= 0.5 * region.width * region.height && inside > 0.0 {
+    let is_finite = [region.left, region.top, region.width, region.height].iter().all(|value| value.is_finite());
+    if is_finite && inside >= 0.5 * region.width * region.height && inside > 0.0 {
         return Ok(());
     }
     let expected = format!("a square that lies at least by half in the picture of {width}x{height}");
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn the_crop_follows_over_half_a_second_at_any_rate() {
         for (num, den) in [(25, 1), (60, 1), (30_000, 1001), (15, 1)] {
-            let fps = Fps { num, den };
+            let fps = Fps::new(num, den).unwrap();
             let step = (2.0 * fps.as_f64()) as usize;
             let lefts: Vec<f32> = (0..2 * step).map(|i| if i < step { 100.0 } else { 300.0 }).collect();
             let constant = FrameTimes::Constant { fps, count: lefts.len() as u64 };

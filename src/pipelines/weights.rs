@@ -10,8 +10,8 @@ use crate::models::vae::{Decoder, Encoder};
 use crate::models::wavlm::{self, WavLm};
 use crate::nn::{Loader, transformed_within_budget};
 use crate::ops::{ConvBudget, ConvClass, WeightShape};
-use crate::weights::Weights;
 use crate::weights::formula::FormulaSource;
+use crate::weights::{MOST_IN_CONFIG, Weights, elements};
 use crate::{Error, Problem, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -189,7 +189,11 @@ impl WeightSet {
             if shapes["like"].is_string() {
                 tensors.extend(read(&shapes["but"])?);
             }
-            let tensors = tensors.into_iter().filter_map(|(name, shape)| Some((name, shape?))).collect();
+            let tensors: BTreeMap<_, _> =
+                tensors.into_iter().filter_map(|(name, shape)| Some((name, shape?))).collect();
+            if let Some((name, shape)) = tensors.iter().find(|(_, shape)| elements(shape).is_none()) {
+                return Err(wrong(format!("{}: {name} {shape:?}, more than memory holds", role.name())));
+            }
             let source = FormulaSource::new(tensors, number as u64, false, 1.0);
             let source = source.with_config(&document["config"][role.name()]);
             set.weights.insert(role, Weights::from_source(source));
@@ -264,7 +268,7 @@ impl WeightSet {
     }
 
     /// A count of the configuration that a file carries, `published` where it carries none. Errors: a configuration that is no
-    /// JSON, or something else than a number above 0.
+    /// JSON, or something else than a number from 1 to [`MOST_IN_CONFIG`].
     fn setting(&self, role: Role, key: &str, published: usize) -> Result<usize> {
         let weights = self.of(role)?;
         let Some(text) = weights.metadata("config") else { return Ok(published) };
@@ -273,9 +277,13 @@ impl WeightSet {
             serde_json::from_str(text).map_err(|error| Problem::new(subject(), "JSON", error.to_string()).weights())?;
         match &config[key] {
             Value::Null => Ok(published),
-            value => value.as_u64().filter(|&count| count > 0).map(|count| count as usize).ok_or_else(|| {
-                Problem::new(format!("{}.{key}", subject()), "a number above 0", value.to_string()).weights()
-            }),
+            value => {
+                let count = value.as_u64().filter(|count| (1..=MOST_IN_CONFIG).contains(count));
+                count.map(|count| count as usize).ok_or_else(|| {
+                    let expected = format!("a number from 1 to {MOST_IN_CONFIG}");
+                    Problem::new(format!("{}.{key}", subject()), expected, value.to_string()).weights()
+                })
+            }
         }
     }
 

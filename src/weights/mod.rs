@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+/// The largest count that a network's configuration may hold: of heads, of their channels, of distances.
+pub(crate) const MOST_IN_CONFIG: u64 = 1 << 16;
+
 /// While a load is planned, tensors up to this many elements read as zeros, larger ones as nothing.
 const PLANNED_ZEROS: usize = 4096;
 
@@ -147,6 +150,9 @@ impl Weights {
     pub fn get(&self, leaf: &str, shape: &[usize]) -> Result<HostTensor<'_>> {
         let name = self.name(leaf);
         let source = &self.store.source;
+        if elements(shape).is_none() {
+            return Err(Problem::new(name, "a shape that fits into memory", format!("{shape:?}")).weights());
+        }
         if self.request(&name, shape) {
             return Ok(HostTensor { name, shape: shape.to_vec(), values: Values::Planned });
         }
@@ -214,6 +220,12 @@ impl HostTensor<'_> {
             }
         }
     }
+}
+
+/// Elements of `shape`; None for more than any memory holds.
+pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
+    const MOST: usize = 1 << 40;
+    shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)).filter(|&count| count <= MOST)
 }
 
 /// The index of the first element that is `bad`. Whole blocks are judged without a branch, which is what makes it fast.

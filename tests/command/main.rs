@@ -8,6 +8,7 @@ mod device;
 mod gallery;
 #[path = "../common/numbered.rs"]
 mod numbered;
+mod output;
 mod scene;
 #[path = "../common/small.rs"]
 mod small;
@@ -364,6 +365,7 @@ fn tensors_without_a_use_are_a_warning_or_when_strict_an_error() {
     tensors.write(&scene.path("k.safetensors"));
     let said = ended_well(&mut scene.lipsync(&[weights]));
     assert!(said.stderr.contains("k.safetensors: 1 tensors are not used by this network: surplus"), "{}", said.stderr);
+    assert!(!said.stderr.contains('\x1b'), "colour codes in a file: {:?}", said.stderr);
     refused(&mut scene.lipsync(&[weights, ("--strict", ""), ("--out", "strict")]), 4, &["surplus", "--strict"]);
     scene.holds(&["k.safetensors", "known", "out"]);
 }

@@ -3,6 +3,7 @@
 mod audio;
 mod fidelity;
 mod frames;
+mod output;
 mod pictures;
 mod sound;
 mod video;

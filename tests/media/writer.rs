@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use viseme::media::probe::{Look, probe};
 use viseme::media::reader::VideoReader;
-use viseme::media::writer::{VideoSpec, VideoWriter, join};
+use viseme::media::writer::{Sound, Tracks, VideoSpec, VideoWriter, join};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, FrameSource};
 
 const SIZE: [u32; 2] = [64, 48];
 
-fn spec() -> VideoSpec {
+pub fn spec() -> VideoSpec {
     VideoSpec::new(SIZE, Fps::INSIDE, Look::standard())
+}
+
+/// The sound of a file from the video's start on.
+fn sound(path: &Path) -> Sound {
+    Sound { path: path.to_path_buf(), start_s: 0.0, part: None }
 }
 
 /// A loud tone of this length at 16 kHz.
@@ -28,7 +33,18 @@ fn tone(folder: &TempDir, seconds: f64) -> PathBuf {
     path
 }
 
-fn numbers(ffmpeg: &Ffmpeg, path: &Path) -> Vec<u64> {
+/// Writes `frames` numbered pictures; what the writer notes.
+pub fn write(ffmpeg: &Ffmpeg, out: &Path, spec: &VideoSpec, tracks: Tracks<'_>, frames: u64) -> Vec<String> {
+    let mut writer = Box::new(VideoWriter::create(ffmpeg, out, spec, tracks).expect("a writer"));
+    let notes = writer.trial().notes.clone();
+    for number in 0..frames {
+        writer.write(&numbered(number, spec.size)).expect("written");
+    }
+    writer.finish().expect("finished");
+    notes
+}
+
+pub fn numbers(ffmpeg: &Ffmpeg, path: &Path) -> Vec<u64> {
     let mut reader = VideoReader::new(ffmpeg, probe(ffmpeg, path).expect("a video"));
     std::iter::from_fn(|| reader.next_frame().expect("decodes")).map(|frame| number_of(&frame)).collect()
 }
@@ -43,14 +59,11 @@ fn loudness(samples: &[f32], from: f64, to: f64) -> f64 {
 fn sound_is_cut_or_filled_up_to_the_length_of_the_picture() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
-    for name in ["out.mp4", "out.mkv", "out.mov", "out.webm"] {
+    for name in ["out.mp4", "out.mkv", "out.mov", "out.webm", "out.avi", "out.ts"] {
         for seconds in [0.5, 1.0, 3.0] {
-            let (out, sound) = (at(&folder, name), tone(&folder, seconds));
-            let mut spec = spec();
-            if name.ends_with("webm") {
-                spec.codec = "libvpx-vp9".to_string();
-            }
-            let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, spec, Some(&sound)).expect("a writer"));
+            let (out, sound) = (at(&folder, name), sound(&tone(&folder, seconds)));
+            let tracks = Tracks { sound: Some(&sound), source: None };
+            let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, &spec(), tracks).expect("a writer"));
             for number in 0..25 {
                 writer.write(&numbered(number, SIZE)).expect("written");
             }
@@ -81,7 +94,7 @@ fn nothing_stands_under_the_final_name_before_the_end() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
     let out = at(&folder, "out.mp4");
-    let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, spec(), None).expect("a writer"));
+    let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, &spec(), Tracks::default()).expect("a writer"));
     writer.write(&numbered(0, SIZE)).expect("written");
     assert!(!out.exists());
     refused(writer.write(&numbered(1, [64, 50])), 3, &["out.mp4, frame 1", "64x48", "64x50"]);
@@ -89,12 +102,12 @@ fn nothing_stands_under_the_final_name_before_the_end() {
     assert_eq!(names(folder.path()), [""; 0], "an unfinished video leaves nothing");
 
     std::fs::write(&out, "an older result").expect("written");
-    let writer = Box::new(VideoWriter::create(&ffmpeg, &out, spec(), None).expect("a writer"));
+    let writer = Box::new(VideoWriter::create(&ffmpeg, &out, &spec(), Tracks::default()).expect("a writer"));
     refused(writer.finish(), 3, &["out.mp4", "a frame or more to write", "none"]);
     assert_eq!(std::fs::read(&out).expect("there"), b"an older result");
     assert_eq!(names(folder.path()), ["out.mp4"]);
 
-    let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, spec(), None).expect("a writer"));
+    let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, &spec(), Tracks::default()).expect("a writer"));
     writer.write(&numbered(0, SIZE)).expect("written");
     writer.finish().expect("finished");
     assert_eq!(numbers(&ffmpeg, &out), [0], "a finished one takes its place");
@@ -105,10 +118,16 @@ fn nothing_stands_under_the_final_name_before_the_end() {
 fn names_that_ffmpeg_would_misread_are_files() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
-    let sound = tone(&folder, 0.4);
-    for name in ["-x.mp4", "a:b.mp4", "100%d'quoted' name.mp4", "größe.mp4"] {
+    let sound = sound(&tone(&folder, 0.4));
+    let tracks = Tracks { sound: Some(&sound), source: None };
+    let long = |bytes: usize| format!("{}.mp4", "n".repeat(bytes - 4));
+    let lines = "two\nlines".to_string();
+    std::fs::create_dir(at(&folder, &lines)).expect("a folder");
+    let names = ["-x.mp4", "a:b.mp4", "100%d'quoted' name.mp4", "größe.mp4"].map(str::to_string);
+    for name in names.into_iter().chain([long(247), long(248), long(255), format!("{lines}/{lines}.mp4")]) {
+        let name = name.as_str();
         let out = at(&folder, name);
-        let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, spec(), Some(&sound)).expect("a writer"));
+        let mut writer = Box::new(VideoWriter::create(&ffmpeg, &out, &spec(), tracks).expect("a writer"));
         for number in 0..5 {
             writer.write(&numbered(number, SIZE)).expect("written");
         }
@@ -121,13 +140,14 @@ fn names_that_ffmpeg_would_misread_are_files() {
 fn pieces_are_joined_in_order() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
-    let sound = tone(&folder, 2.0);
+    let sound = sound(&tone(&folder, 2.0));
+    let tracks = Tracks { sound: Some(&sound), source: None };
     for rate in [fps(25, 1), fps(30_000, 1001)] {
         let pieces: Vec<PathBuf> = [(10, "a.mp4"), (1, "b.mp4"), (15, "c's.mp4")]
             .map(|(n, name)| video(&ffmpeg, &folder, name, n, SIZE, rate))
             .into();
         let out = at(&folder, "all.mp4");
-        join(&ffmpeg, &pieces, Some(&sound), rate, 26, &out).expect("joined");
+        join(&ffmpeg, &pieces, tracks, rate, 26, &out).expect("joined");
         let want: Vec<u64> = (0..10).chain(0..1).chain(0..15).collect();
         assert_eq!(numbers(&ffmpeg, &out), want, "at {rate}");
         let seconds = Audio::file(&out, None).read_all().expect("sound").len() as f64 / 16_000.0;
@@ -140,7 +160,7 @@ fn pieces_are_joined_in_order() {
 fn what_cannot_be_written_is_said_before_the_work() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
-    let create = |name: &str| VideoWriter::create(&ffmpeg, &at(&folder, name), spec(), None).map(drop);
+    let create = |name: &str| VideoWriter::create(&ffmpeg, &at(&folder, name), &spec(), Tracks::default()).map(drop);
     refused(create("out.gif"), 2, &["out.gif", ".mp4"]);
     refused(create("out"), 2, &["out", ".mp4"]);
     refused(create("absent/out.mp4"), 7, &["absent", "cannot write"]);
@@ -156,11 +176,11 @@ fn an_encoder_that_is_not_there_is_known_at_once() {
     let Some(ffmpeg) = ffmpeg() else { return };
     let folder = folder();
     let out = at(&folder, "out.mp4");
-    let wrong = VideoSpec { codec: "nosuchcodec".to_string(), ..spec() };
+    let wrong = VideoSpec { codec: Some("nosuchcodec".to_string()), ..spec() };
     refused(
-        VideoWriter::create(&ffmpeg, &out, wrong, None).map(drop),
+        VideoWriter::create(&ffmpeg, &out, &wrong, Tracks::default()).map(drop),
         8,
-        &["64x48", "nosuchcodec", "ffmpeg -encoders"],
+        &["64x48", "nosuchcodec", "--codec libx264 would work", "ffmpeg -encoders"],
     );
     assert_eq!(names(folder.path()), [""; 0]);
 }
@@ -173,8 +193,12 @@ fn sound_that_is_missing_is_named() {
     let mute = at(&folder, "mute.mkv");
     make(&mute, &["-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=1"]);
     let out = at(&folder, "out.mp4");
-    refused(join(&ffmpeg, &piece, Some(&mute), Fps::INSIDE, 5, &out), 3, &["mute.mkv", "without an audio stream"]);
+    let join = |path: &Path| {
+        let sound = sound(path);
+        join(&ffmpeg, &piece, Tracks { sound: Some(&sound), source: None }, Fps::INSIDE, 5, &out)
+    };
+    refused(join(&mute), 3, &["mute.mkv", "without an audio stream"]);
     let absent = at(&folder, "absent.wav");
-    refused(join(&ffmpeg, &piece, Some(&absent), Fps::INSIDE, 5, &out), 3, &["absent.wav", "cannot read"]);
+    refused(join(&absent), 3, &["absent.wav", "cannot read"]);
     assert_eq!(names(folder.path()), ["a.mp4", "mute.mkv"]);
 }

@@ -135,8 +135,8 @@ fn parity_takes_several_emotions_wherever_upstream_does() {
     let parity = |names: &str| Options { emotion: names.parse().unwrap(), parity: Parity::Upstream, ..quick() };
     // Two spans of 7 frames; frame 14 has no emotion, and is no keyframe.
     assert_eq!(run(15, parity("sad,neutral,happy")).len(), 15);
-    // Three spans of 30; frame 91 has none, and is one.
-    let error = job(92, parity("sad,neutral,happy,calm")).survey().unwrap_err();
+    // Three spans of 17; frame 52 has none, and is one.
+    let error = job(53, parity("sad,neutral,happy,calm")).survey().unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
 }
 

@@ -117,13 +117,14 @@ fn no_dispatch_and_no_submission_of_the_published_networks_takes_longer_than_it_
                 total.bytes / 1e9
             );
             assert!((submitted.flops / total.flops - 1.0).abs() < 1e-6, "{name}: what is told is submitted");
-            assert!(longest > 0.1, "{name}: {longest} s leaves a device idle");
+            let is_long = rate.seconds(total) > 1.0;
+            assert!(longest > 0.1 || !is_long, "{name}: {longest} s at a time leaves a device idle");
             if let Some(tflop) = tflop {
                 let share = total.flops / 1e12 / tflop;
                 assert!((0.9..1.1).contains(&share), "{name}: {:.1} TFLOP counted", total.flops / 1e12);
             }
             dispatches.push(count);
         }
-        assert!(dispatches[1] > dispatches[0] && dispatches[0] > dispatches[2], "{name}: {dispatches:?}");
+        assert!(dispatches[1] > dispatches[0] && dispatches[0] >= dispatches[2], "{name}: {dispatches:?}");
     }
 }
