@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn the_crop_follows_over_half_a_second_at_any_rate() {
         for (num, den) in [(25, 1), (60, 1), (30_000, 1001), (15, 1)] {
-            let fps = Fps { num, den };
+            let fps = Fps::new(num, den).unwrap();
             let step = (2.0 * fps.as_f64()) as usize;
             let lefts: Vec<f32> = (0..2 * step).map(|i| if i < step { 100.0 } else { 300.0 }).collect();
             let constant = FrameTimes::Constant { fps, count: lefts.len() as u64 };
