@@ -104,7 +104,11 @@ fn depth_and_chroma_are_kept_where_the_encoder_can() {
         let said = trial.notes.into_iter().find(|note| note.contains(" keeps "));
         let out = through(&ffmpeg, &info, &at(&folder, name), codec, crf).look.pixels;
         match lost {
-            None => assert_eq!((said, out), (None, pixels), "{case}"),
+            // ProRes 4444 of 10 bits reads as 12.
+            None => assert!(
+                said.is_none() && out.chroma == pixels.chroma && out.bits >= pixels.bits,
+                "{case}: {out:?}, {said:?}"
+            ),
             Some(lost) => assert!(said.as_ref().is_some_and(|said| said.ends_with(lost)), "{case}: {said:?}"),
         }
     }
