@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use viseme::diffusion::schedule::{self, Scalings};
+use viseme::face::landmarks::{Face, Landmarks};
+use viseme::media::FrameTimes;
 use viseme::pipelines::emotion::{Emotion, NAMES};
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::*;
@@ -243,6 +245,32 @@ fn lengths_at_which_the_published_keyface_crashes_are_refused_with_parity_only()
     }
     for (frames, output) in [(15, 15), (27, 27), (157, 157), (326, 326), (330, 326), (340, 340), (670, 664)] {
         assert_eq!(Plan::keyface(frames, Parity::Upstream).unwrap().output_frames(), output);
+    }
+}
+
+#[test]
+fn landmarks_follow_the_times_of_frames() {
+    let face = |n: usize| -> Face { std::array::from_fn(|i| [n as f32 + (i % 9) as f32, (i / 9) as f32]) };
+    let sets = |count: usize| Landmarks::new("points", (0..count).map(face).collect(), None).expect("landmarks");
+    // Every third frame of 25 a second is missing.
+    let kept: Vec<usize> = (0..300).filter(|n| n % 3 != 1).collect();
+    let stamps: Vec<f64> = kept.iter().map(|&n| n as f64 / 25.0).collect();
+    let (times, fps) = FrameTimes::of_stamps("v.mp4", &stamps, 0.04, &[]).expect("times");
+    assert_eq!(times.count(), 200);
+    let of = |count: usize| sets(count).per_frame("points.json", &times, fps);
+    for count in [200, 199, 1] {
+        assert_eq!(*of(count).expect("one each").face(150), face(150.min(count - 1)), "{count} sets");
+    }
+    // A tool that read the video at 25 a second has a set for each moment.
+    let by_time = of(300).expect("at 25 a second");
+    for (frame, &number) in kept.iter().enumerate() {
+        assert_eq!(*by_time.face(frame), face(number), "frame {frame}");
+    }
+    let error = of(250).unwrap_err();
+    let said = error.to_string();
+    assert_eq!(error.exit_code(), 3);
+    for word in ["points.json", "200 sets", "300 for 25", "250 sets", "this very file"] {
+        assert!(said.contains(word), "'{word}' is not in {said}");
     }
 }
 

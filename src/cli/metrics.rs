@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<()> {
         return say(line);
     }
     say(report.to_table().trim_end())?;
-    peaks.map_or(Ok(()), |peaks| say(peaks))
+    peaks.map_or(Ok(()), say)
 }
 
 impl Options {

@@ -243,6 +243,9 @@ impl Landmarks {
             Some(own) if own != size => self.scaled(own, size),
             _ => Self { faces: self.faces.clone(), size: Some(size) },
         };
+        for (frame, face) in fitted.faces.iter().enumerate() {
+            refuse_small(subject, frame, face)?;
+        }
         order::check(subject, &fitted.faces)?;
         for (frame, face) in fitted.faces.iter().enumerate() {
             refuse_outside(subject, frame, face, size)?;
@@ -291,12 +294,17 @@ fn face(subject: &str, frame: usize, points: &[Vec<Option<f64>>]) -> Result<Face
     Ok(mesh::to_face(&points.iter().enumerate().map(point).collect::<Result<Vec<_>>>()?))
 }
 
-fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> Result<()> {
+/// The longer side of the box around the points.
+pub(super) fn side(face: &Face) -> f32 {
     let extent = |axis: usize| {
         let values = face.iter().map(|p| p[axis]);
         values.clone().fold(f32::MIN, f32::max) - values.fold(f32::MAX, f32::min)
     };
-    let side = extent(0).max(extent(1));
+    extent(0).max(extent(1))
+}
+
+fn refuse_small(subject: &str, frame: usize, face: &Face) -> Result<()> {
+    let side = side(face);
     if side < SMALLEST_PX {
         let subject = format!("{subject}, frame {frame}");
         let expected = format!("a face of {SMALLEST_PX} pixels or more");
@@ -310,7 +318,11 @@ fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> R
         }
         .input());
     }
-    let slack = side / 2.0;
+    Ok(())
+}
+
+fn refuse_outside(subject: &str, frame: usize, face: &Face, size: [u32; 2]) -> Result<()> {
+    let slack = side(face) / 2.0;
     let is_inside = |p: &[f32; 2]| (0..2).all(|axis| p[axis] >= -slack && p[axis] <= size[axis] as f32 + slack);
     let Some(point) = face.iter().position(|p| !is_inside(p)) else { return Ok(()) };
     let expected = format!("a point in or near the picture of {}x{}", size[0], size[1]);

@@ -1,7 +1,7 @@
 //! Whether points are those of a face in iBUG's order. Everything asked here holds for a head that is tilted, upside down, in
 //! profile or with an open mouth; what fails is another order, another axis, or a mirror.
 
-use super::landmarks::Face;
+use super::landmarks::{Face, side};
 use crate::{Problem, Result};
 
 /// What else points may be.
@@ -45,7 +45,7 @@ fn fault(face: &Face) -> Option<Fault> {
     let height = dot(down, down);
     // Where points follow each other along a face, the whole way is about 5 of its sides; through points in any order about 25.
     let way: f64 = PARTS.iter().map(|&(from, to)| way(&face[from..to])).sum();
-    if way > LONGEST_WAY * side(face) {
+    if way > LONGEST_WAY * f64::from(side(face)) {
         return Some(Fault::Shuffled);
     }
     // How far down from the eyes, in distances to the mouth: the nose lies between, if it is not seen from far below or above; the
@@ -92,13 +92,4 @@ fn dot(a: [f64; 2], b: [f64; 2]) -> f64 {
 fn way(points: &[[f32; 2]]) -> f64 {
     let step = |pair: &[[f32; 2]]| minus(pair[1].map(f64::from), pair[0].map(f64::from));
     points.windows(2).map(step).map(|step| dot(step, step).sqrt()).sum()
-}
-
-/// The longer side of the box around the points.
-fn side(face: &Face) -> f64 {
-    let extent = |axis: usize| {
-        let values = face.iter().map(|p| f64::from(p[axis]));
-        values.clone().fold(f64::MIN, f64::max) - values.fold(f64::MAX, f64::min)
-    };
-    extent(0).max(extent(1))
 }

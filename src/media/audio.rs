@@ -242,7 +242,7 @@ impl Place {
     fn of(audio: &Audio) -> Result<Self> {
         let samples = |seconds: f64| (seconds * f64::from(RATE_HZ)).round() as u64;
         let Audio { offset_s, length_s, .. } = *audio;
-        if !(offset_s.abs() <= LONGEST_S) {
+        if !(-LONGEST_S..=LONGEST_S).contains(&offset_s) {
             let expected = format!("seconds from -{LONGEST_S} to {LONGEST_S}");
             return Err(Problem::new("audio offset", expected, offset_s.to_string()).usage());
         }

@@ -116,6 +116,11 @@ impl Container {
         }
     }
 
+    /// Whether the language of a track is said.
+    pub fn holds_languages(self) -> bool {
+        self != Self::Avi
+    }
+
     pub fn holds_chapters(self) -> bool {
         !matches!(self, Self::Avi | Self::TransportStream)
     }

@@ -117,7 +117,7 @@ pub(super) struct Encoder {
 impl Encoder {
     pub fn named(name: &str) -> Self {
         let is_it = |known: &&str| if known.starts_with('_') { name.ends_with(*known) } else { name == *known };
-        Self { kind: KINDS.iter().find(|kind| kind.names.iter().any(|known| is_it(&known))).unwrap_or(&OTHER) }
+        Self { kind: KINDS.iter().find(|kind| kind.names.iter().any(is_it)).unwrap_or(&OTHER) }
     }
 
     /// The options for `quality` on the encoder's own scale, or for what hardly differs from the source, whose picture took

@@ -26,10 +26,11 @@ pub(super) fn check(ffmpeg: &Ffmpeg, info: VideoInfo) -> Result<VideoInfo> {
     Err(problem.remedy("name another ffmpeg with --ffmpeg, or convert the video to progressive SDR before").input())
 }
 
-/// Filters that leave packed RGB of the size and depth that `info` is read at.
+/// Filters that leave packed RGB of the size and depth that `info` is read at; `trim` names the frames to begin with, where that is not
+/// the first. It comes behind what looks at the frame before, so that a frame is the same after a seek.
 ///
 /// A video may change its size midway. Its frames then come in the first one's size, in their own shape, with black beside them.
-pub(super) fn picture_filters(info: &VideoInfo) -> String {
+pub(super) fn picture_filters(info: &VideoInfo, trim: Option<String>) -> String {
     let [width, height] = info.size;
     let mut filters = Vec::new();
     if info.interlace.is_some() || info.look.hdr().is_some() {
@@ -44,6 +45,7 @@ pub(super) fn picture_filters(info: &VideoInfo) -> String {
         };
         filters.push(format!("bwdif=mode=send_frame:{parity}"));
     }
+    filters.extend(trim);
     let mut is_rgb = info.look.pixels.is_rgb();
     if let Some(hdr) = info.look.hdr() {
         filters.push(tone_map(info, hdr));
@@ -69,15 +71,17 @@ pub(super) fn picture_filters(info: &VideoInfo) -> String {
         fitted(height, format!("{width}/dar*{aspect_x}/{aspect_y}")),
     ));
     let depth = info.look.pixels.depth();
+    let raw = raw_format(depth);
+    // Beside the picture in planes, as ffmpeg 5.1 mixes up the pixels of rgb48le there, and by way of rgb48le, as it goes from planes of
+    // 10 bits to planes of 16 through Y'CbCr.
     let (with_alpha, planes) = match depth {
-        Depth::Eight => ("gbrap", "gbrp"),
-        Depth::Sixteen => ("gbrap16le", "gbrp16le"),
+        Depth::Eight => ("gbrap", "gbrp".to_string()),
+        Depth::Sixteen => ("gbrap16le", format!("{raw},format=gbrp16le")),
     };
     if info.look.pixels.has_alpha {
         filters.push(format!("format={with_alpha},premultiply=inplace=1"));
     }
-    // In planes: ffmpeg 5.1 mixes up the pixels of rgb48le here.
-    filters.push(format!("format={planes},pad={width}:{height}:-1:-1:eval=frame,format={}", raw_format(depth)));
+    filters.push(format!("format={planes},pad={width}:{height}:-1:-1:eval=frame,format={raw}"));
     filters.join(",")
 }
 

@@ -159,6 +159,9 @@ impl Mux {
                 None => self.leave_out(path, &name, "such files do not hold it"),
             }
         }
+        if contents.streams.iter().any(|stream| stream.language.is_some()) && !self.container.holds_languages() {
+            self.leave_out(path, "the languages of its tracks", "such files do not say them");
+        }
         if contents.chapters > 0 {
             let name = format!("{} chapters", contents.chapters);
             match self.container.holds_chapters() {
@@ -184,7 +187,7 @@ impl Mux {
 
     fn leave_out(&mut self, path: &Path, name: &str, why: &str) {
         let ending = self.container.endings()[0];
-        self.notes.push(format!("{}: {name} is left out of the .{ending} file: {why}", path.display()));
+        self.notes.push(format!("{}: left out of the .{ending} file: {name}: {why}", path.display()));
     }
 
     fn hold(&self, stream: &Stream, encoder: SoundEncoder) -> Option<Item> {

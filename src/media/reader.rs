@@ -38,7 +38,7 @@ impl VideoReader {
     }
 
     fn start(&self) -> Result<Running> {
-        let mut command = decode(&self.ffmpeg, &self.info, self.next, &picture_filters(&self.info));
+        let mut command = decode(&self.ffmpeg, &self.info, self.next);
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdout().ok_or_else(|| self.undecodable("no pipe"))?;
         Ok(Running { process, pipe: BufReader::new(pipe) })
@@ -125,28 +125,29 @@ impl FrameSource for VideoReader {
     }
 }
 
-/// ffmpeg writing frames from number `first` on to its stdout, each once, as `last_filters` leave them.
-fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64, last_filters: &str) -> Command {
+/// ffmpeg writing frames from number `first` on to its stdout, each once.
+fn decode(ffmpeg: &Ffmpeg, info: &VideoInfo, first: u64) -> Command {
     let mut command = ffmpeg.command();
     command.args(ffmpeg::WARNINGS);
-    let mut filters = String::new();
+    let mut trim = None;
     if first > 0 && info.seeks_exactly {
         // Between the frame and the one before it, by the file's own time stamps, from the last key frame before on.
         let start_s = info.first_s + (info.times.start_s(first - 1) + info.times.start_s(first)) / 2.0;
         let seek_s = (start_s - info.file_s).max(0.0);
         command.args(["-copyts", "-noaccurate_seek", "-ss", &format!("{seek_s:.6}")]);
-        filters = format!("trim=start={start_s:.6},");
+        trim = Some(format!("trim=start={start_s:.6}"));
     } else if first > 0 {
-        filters = format!("trim=start_frame={first},");
+        trim = Some(format!("trim=start_frame={first}"));
     }
-    filters += last_filters;
     if info.rotation == 0 {
         // One graph of filters from the first frame to the last: a new one at a change of size would forget the frames in it and
         // its clock. What turns a picture, which ffmpeg puts in front, takes frames of one size only.
         command.args(["-reinit_filter", "0"]);
     }
     command.arg("-i").arg(ffmpeg::file(&info.path));
-    command.args(["-map", &format!("0:{}", info.stream), "-vf", &filters]).args(ffmpeg.passthrough());
+    command
+        .args(["-map", &format!("0:{}", info.stream), "-vf", &picture_filters(info, trim)])
+        .args(ffmpeg.passthrough());
     command.args(["-f", "rawvideo", "pipe:1"]).stdout(Stdio::piped());
     command
 }

@@ -3,103 +3,25 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Deserialize;
-
 use super::downmix::Layout;
 use super::ffmpeg::{self, Ffmpeg, Process};
+use super::streams::{Contents, Stream, StreamKind};
 use super::wav::Header;
 use crate::{Error, Problem, Result};
-
-/// A sound track of a file: the one marked as default, else the first.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct SoundTrack {
-    /// ffmpeg's number of the stream.
-    pub stream: u32,
-    /// Where it ends in the file's time, where the container says so for each stream.
-    pub end_s: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Json {
-    #[serde(default)]
-    streams: Vec<JsonStream>,
-    #[serde(default)]
-    format: JsonFormat,
-}
-
-#[derive(Deserialize, Default)]
-struct JsonFormat {
-    start_time: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct JsonStream {
-    index: u32,
-    start_time: Option<String>,
-    duration: Option<String>,
-    #[serde(default)]
-    disposition: Disposition,
-}
-
-#[derive(Deserialize, Default)]
-struct Disposition {
-    #[serde(default)]
-    default: u8,
-}
-
-impl SoundTrack {
-    /// Errors: no such file, or no sound in it.
-    pub fn of(ffmpeg: &Ffmpeg, path: &Path) -> Result<Self> {
-        let track = match ffmpeg.probe_command() {
-            Some(mut command) => {
-                let entries = "stream=index,start_time,duration:stream_disposition=default:format=start_time";
-                command.args(["-select_streams", "a", "-show_entries", entries, "-of", "json"]).arg(ffmpeg::file(path));
-                let json = ffmpeg::output(&mut command, |found| undecodable(path, found))?;
-                Self::from_json(&json).map_err(|e| undecodable(path, &e.to_string()))?
-            }
-            None => {
-                // Without an output ffmpeg always ends in an error; what it says before that is the description.
-                let mut process = Process::spawn(ffmpeg.describe().args(["-nostdin", "-i"]).arg(ffmpeg::file(path)))?;
-                let (status, said) = process.wait()?;
-                if !said.contains("Input #0") && !said.contains("Stream #0:") {
-                    return Err(undecodable(path, &ffmpeg::ending(status, &said)));
-                }
-                Self::from_description(&said)
-            }
-        };
-        track.ok_or_else(|| undecodable(path, "a file without an audio stream"))
-    }
-
-    fn from_json(json: &[u8]) -> serde_json::Result<Option<Self>> {
-        let json: Json = serde_json::from_slice(json)?;
-        let default = json.streams.iter().find(|stream| stream.disposition.default == 1);
-        let seconds = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<f64>().ok());
-        let file_s = seconds(&json.format.start_time).unwrap_or(0.0);
-        Ok(default.or(json.streams.first()).map(|stream| Self {
-            stream: stream.index,
-            end_s: seconds(&stream.duration).map(|long_s| seconds(&stream.start_time).unwrap_or(0.0) + long_s - file_s),
-        }))
-    }
-
-    /// `Stream #0:2[0x3](eng): Audio: aac (LC) (mp4a / 0x6134706D), 48000 Hz, stereo, fltp, 128 kb/s (default)`
-    fn from_description(text: &str) -> Option<Self> {
-        let is_sound = |line: &&str| line.starts_with("Stream #0:") && line.contains("Audio: ");
-        let sounds: Vec<&str> = text.lines().map(str::trim).filter(is_sound).collect();
-        let line = sounds.iter().find(|line| line.contains("(default)")).or(sounds.first())?;
-        let number = line["Stream #0:".len()..].split(|c: char| !c.is_ascii_digit()).next()?;
-        Some(Self { stream: number.parse().ok()?, end_s: None })
-    }
-}
 
 /// A sound track as it is decoded.
 pub(super) struct Decoding {
     ffmpeg: Ffmpeg,
     path: PathBuf,
-    track: SoundTrack,
+    /// ffmpeg's number of the track, and of one that begins before it.
+    stream: u32,
+    earlier: Option<u32>,
+    /// Where it ends in the file's time, where the file says so.
+    end_s: Option<f64>,
     process: Process,
     pipe: BufReader<ChildStdout>,
     pub layout: Layout,
@@ -114,16 +36,21 @@ pub(super) struct Decoding {
 }
 
 impl Decoding {
-    /// At the track's own rate and channels, as wav, which says both and the channels' places before the samples.
+    /// The default track at its own rate and channels, as wav, which says both and the channels' places before the samples.
     pub fn start(ffmpeg: &Ffmpeg, path: &Path, told: Arc<AtomicBool>) -> Result<Self> {
         // Time stamps are to a millisecond in some containers; a longer hole, or one of many short ones, is filled.
         const BY_TIME_STAMPS: &str = "aresample=async=1:first_pts=0:min_hard_comp=0.02";
-        let track = SoundTrack::of(ffmpeg, path)?;
-        let mut command = ffmpeg.command();
-        // A packet that cannot be decoded is a hole; how many of them there are is no reason to give up.
-        command.args(["-max_error_rate", "1", "-i"]).arg(ffmpeg::file(path));
-        command.args(["-vn", "-map", &format!("0:{}", track.stream), "-af", BY_TIME_STAMPS]);
-        command.args(["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]).stdout(Stdio::piped());
+        let contents = Contents::of(ffmpeg, path)?;
+        let track = contents.default_sound().ok_or_else(|| undecodable(path, "a file without an audio stream"))?;
+        let end_s =
+            track.duration_s.map(|long_s| track.start_s.unwrap_or(contents.start_s) + long_s - contents.start_s);
+        let is_earlier = |stream: &&Stream| {
+            let is_kept = matches!(stream.kind, StreamKind::Video | StreamKind::Sound);
+            is_kept && stream.start_s.zip(track.start_s).is_some_and(|(other_s, own_s)| other_s < own_s)
+        };
+        let earlier = contents.streams.iter().find(is_earlier).map(|stream| stream.index);
+        let mut command = decode(ffmpeg, path, track.index, earlier);
+        command.args(["-af", BY_TIME_STAMPS, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]).stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdout().ok_or_else(|| undecodable(path, "no pipe"))?;
         let mut pipe = BufReader::with_capacity(1 << 16, pipe);
@@ -135,7 +62,9 @@ impl Decoding {
         Ok(Self {
             ffmpeg: ffmpeg.clone(),
             path: path.to_path_buf(),
-            track,
+            stream: track.index,
+            earlier,
+            end_s,
             process,
             pipe,
             layout: header.layout,
@@ -178,7 +107,7 @@ impl Decoding {
         if status.success() && said.is_empty() {
             return Ok(());
         }
-        let wanted = self.track.end_s.map_or(0, |end_s| (end_s * f64::from(self.rate_hz)).round().max(0.0) as u64);
+        let wanted = self.end_s.map_or(0, |end_s| (end_s * f64::from(self.rate_hz)).round().max(0.0) as u64);
         self.missing = wanted.saturating_sub(self.read);
         if !self.told.swap(true, Ordering::Relaxed) {
             let holes = self.holes()?.with_end(self.missing as f64 / f64::from(self.rate_hz), wanted, self.rate_hz);
@@ -196,9 +125,8 @@ impl Decoding {
 
     /// What is missing between the decoded pieces: each has its time and its duration.
     fn holes(&self) -> Result<Holes> {
-        let mut command = self.ffmpeg.command();
-        command.args(["-max_error_rate", "1", "-i"]).arg(ffmpeg::file(&self.path));
-        command.args(["-vn", "-map", &format!("0:{}", self.track.stream), "-f", "framecrc", "pipe:1"]);
+        let mut command = decode(&self.ffmpeg, &self.path, self.stream, self.earlier);
+        command.args(["-f", "framecrc", "pipe:1"]);
         let mut process = Process::spawn(command.stdout(Stdio::piped()))?;
         let (mut unit_s, mut end, mut holes) = (1.0, None, Holes::default());
         for line in process.stdout().map(BufReader::new).into_iter().flat_map(|pipe| pipe.lines().map_while(|l| l.ok()))
@@ -250,8 +178,19 @@ impl Holes {
     }
 }
 
+/// ffmpeg decoding one track to an output that is still to be named. Of some kinds of file (MPEG's transport streams) it counts the
+/// time from the first of the streams that it is asked for: so it is asked for one that begins `earlier`, too.
+fn decode(ffmpeg: &Ffmpeg, path: &Path, stream: u32, earlier: Option<u32>) -> Command {
+    let mut command = ffmpeg.command();
+    // A packet that cannot be decoded is a hole; how many of them there are is no reason to give up.
+    command.args(["-max_error_rate", "1", "-i"]).arg(ffmpeg::file(path));
+    if let Some(earlier) = earlier {
+        command.args(["-map", &format!("0:{earlier}"), "-c", "copy", "-f", "null", "-"]);
+    }
+    command.args(["-map", &format!("0:{stream}")]);
+    command
+}
+
 fn undecodable(path: &Path, found: &str) -> Error {
-    let no_sound = found.contains("matches no streams") || found.contains("does not contain any stream");
-    let found = if no_sound { "a file without an audio stream" } else { found };
     Problem::new(path.display().to_string(), "sound that ffmpeg can decode", found).input()
 }

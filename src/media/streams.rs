@@ -37,6 +37,8 @@ pub(super) struct Stream {
     pub layout: Option<String>,
     /// Time stamp of its start in the file.
     pub start_s: Option<f64>,
+    /// How long it is, where the file says so for each stream.
+    pub duration_s: Option<f64>,
 }
 
 /// What is in a file.
@@ -114,6 +116,7 @@ struct JsonStream {
     #[serde(default)]
     codec_name: String,
     start_time: Option<String>,
+    duration: Option<String>,
     #[serde(default)]
     channels: u32,
     channel_layout: Option<String>,
@@ -162,6 +165,7 @@ impl From<Json> for Contents {
             channels: stream.channels,
             layout: stream.channel_layout.filter(|layout| is_known(layout)),
             start_s: number(stream.start_time),
+            duration_s: number(stream.duration),
         };
         Self {
             streams: json.streams.into_iter().map(stream).collect(),
@@ -172,7 +176,7 @@ impl From<Json> for Contents {
     }
 }
 
-/// From what ffmpeg prints about an input; it does not print when a stream starts.
+/// From what ffmpeg prints about an input; it does not print when a stream starts, nor how long it is.
 fn described(said: &str) -> Option<Contents> {
     let mut contents = Contents::default();
     let mut is_input = false;
@@ -233,6 +237,7 @@ fn described_stream(text: &str) -> Option<Stream> {
         channels,
         layout: layout.filter(|layout| is_known(layout)),
         start_s: None,
+        duration_s: None,
     })
 }
 

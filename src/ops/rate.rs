@@ -24,8 +24,12 @@ const SMALL: f64 = 16.0;
 /// The rate of `gpu`, measured by the first call: that of the product kernel in f16, and that of a copy.
 pub fn rate(gpu: &Gpu) -> Result<Rate> {
     let measured = || match measure(gpu) {
-        // Under a tight budget the least has to do.
-        Err(Error::OutOfMemory { .. }) => Ok(gpu.rate()),
+        Err(error @ (Error::DeviceLost { .. } | Error::Cancelled)) => Err(error),
+        // Such as under a tight budget: the least, which is right anywhere, has to do.
+        Err(error) => {
+            tracing::warn!("how fast the device is was not measured, so that its work is cut small: {error}");
+            Ok(gpu.rate())
+        }
         measured => measured,
     };
     gpu.rate_by(measured)?;

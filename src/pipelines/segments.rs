@@ -469,7 +469,10 @@ pub struct Steps {
 impl Steps {
     /// How many lie wholly within `samples`.
     pub const fn within(&self, samples: usize) -> usize {
-        if self.samples == 0 { 0 } else { samples.saturating_sub(self.overlap) / self.samples }
+        match samples.saturating_sub(self.overlap).checked_div(self.samples) {
+            Some(steps) => steps,
+            None => 0,
+        }
     }
 }
 
@@ -523,5 +526,8 @@ pub fn upstream_wavlm_pieces(frames: usize) -> Vec<AudioPiece> {
 
 /// The vector for place `slot` when `vectors` are stretched to `slots` by nearest neighbour, as WavLM's and BEATs' are.
 pub const fn stretched_vector(slot: usize, slots: usize, vectors: usize) -> usize {
-    if slots == 0 { 0 } else { slot * vectors / slots }
+    match (slot * vectors).checked_div(slots) {
+        Some(vector) => vector,
+        None => 0,
+    }
 }

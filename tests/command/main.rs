@@ -263,7 +263,42 @@ fn progress_and_result_come_as_json_lines() {
     }
     let last = lines.last().expect("a line");
     assert_eq!((&last["event"], &last["frames"], &last["demo_weights"]), (&"done".into(), &6.into(), &false.into()));
+    let bytes = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("no {name} in {last}"));
+    assert!(bytes("gpu_resident_peak_bytes") >= bytes("gpu_peak_bytes") && bytes("gpu_peak_bytes") > 1 << 20, "{last}");
+    assert!(!cfg!(target_os = "linux") || bytes("process_peak_bytes") > 10 << 20, "{last}");
     assert_eq!(last["out"], "out");
+}
+
+#[test]
+fn a_run_begins_with_what_it_will_do() {
+    if !gpu() {
+        return;
+    }
+    let scene = Scene::new(2, 0.08);
+    let said = ended_well(&mut scene.lipsync(&[])).stderr;
+    for word in ["device", "64x64, 2 frames at 25", "crop", "memory", "TFLOP", "file"] {
+        assert!(said.contains(word), "'{word}' is not in {said}");
+    }
+    assert!(!said.contains("llvmpipe") || said.contains("this is the CPU, no GPU was found"), "{said}");
+    assert!(!said.contains('\u{1b}'), "colour codes where there is no terminal: {said}");
+    let quiet = ended_well(&mut scene.lipsync(&[("--out", "quiet"), ("--quiet", "")])).stderr;
+    assert!(!quiet.contains("memory"), "{quiet}");
+    let json = ended_well(&mut scene.lipsync(&[("--out", "told"), ("--json", "")])).stdout;
+    let first: Value = serde_json::from_str(json.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(first["event"], "plan", "{first}");
+}
+
+#[test]
+fn a_long_job_is_worth_a_trial() {
+    if !gpu() {
+        return;
+    }
+    // Many steps of the demo's networks: more than ten minutes on any device that tests run on.
+    let scene = Scene::new(2, 300.0);
+    let text =
+        ended_well(&mut scene.lipsync(&[("--dry-run", ""), ("--weights", ""), ("--demo", ""), ("--steps", "500")]))
+            .stdout;
+    assert!(text.contains("ffmpeg -i speech.wav -t 3 trial.wav") && text.contains("--out trial"), "{text}");
 }
 
 #[test]
@@ -276,6 +311,10 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     for word in ["device", "64x64, 30 frames at 25", "1.20 s", "30 frames", "1 chunks", "GiB", "TFLOP"] {
         assert!(text.contains(word), "'{word}' is not in {text}");
     }
+    for word in ["crop", "pixels a side", "file", "PNG"] {
+        assert!(text.contains(word), "'{word}' is not in {text}");
+    }
+    assert!(!text.contains("trial"), "a short job needs none: {text}");
     let plan = ended_well(&mut scene.lipsync(&[("--dry-run", ""), ("--json", "")])).stdout;
     let plan: Value = serde_json::from_str(&plan).expect("one line of JSON");
     assert_eq!((&plan["event"], &plan["output_frames"], &plan["windows"]), (&"plan".into(), &30.into(), &3.into()));

@@ -33,6 +33,7 @@ pub fn number_of(frame: &Frame) -> u64 {
 }
 
 /// The largest difference, in levels, between the middles of the patches and what they were.
+#[allow(dead_code)]
 pub fn patch_error(frame: &Frame) -> u8 {
     let differences = (0..4u32).flat_map(|i| {
         let got = pixel(frame, (2 * i + 1) * frame.width / 8, frame.height * 3 / 4);
