@@ -76,9 +76,9 @@ fn every_kernel_gives_the_same_bits_in_parts() {
 #[test]
 fn products_on_matrices_give_the_same_bits_in_parts() {
     let Some(gpu) = emulating(16) else { return };
+    let seen = watched(&gpu);
     // Their check is dispatches of its own.
     assert!(viseme::ops::matrices(&gpu).is_some());
-    let seen = watched(&gpu);
     let wave = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / 4_294_967_296.0 - 0.5;
     let values = |len: usize| -> Vec<f32> { (0..len).map(wave).collect() };
     let shape = WeightShape { columns: 64, group_channels: 1280, kernel: [3, 3], groups: 1 };
