@@ -706,7 +706,7 @@ mod cut_off {
         if !gpu() || !ffmpeg() {
             return;
         }
-        let scene = Scene::new(66, 13.2);
+        let scene = Scene::new(20, 4.0);
         // What only ffmpeg reads.
         let mut convert = Command::new("ffmpeg");
         convert.args(["-v", "error", "-i", "speech.wav", "speech.flac"]).current_dir(scene.path(""));

@@ -29,11 +29,9 @@ fn same_bits(name: &str, gpu: &Gpu, run: &dyn Fn() -> viseme::Result<Tensor>) {
         (bytes, gpu.dispatches() - before)
     };
     let (whole, few) = ended(1);
-    for parts in [2, 7] {
-        let (cut, many) = ended(parts);
-        assert!(many > few, "{name}: {few} dispatches whole, {many} in {parts} parts");
-        assert!(whole == cut, "{name}: other bits in {parts} parts");
-    }
+    let (cut, many) = ended(7);
+    assert!(many > few, "{name}: {few} dispatches whole, {many} cut");
+    assert!(whole == cut, "{name}: other bits where it is cut");
     gpu.cut_into(1);
 }
 
@@ -52,7 +50,7 @@ fn cut(wanted: fn(&Case) -> bool, restrict: fn(&mut Capabilities)) -> BTreeSet<&
 
 /// Too much arithmetic for a test, of kernels that other cases run at other shapes.
 fn is_quick(case: &Case) -> bool {
-    let slow = ["2048 x 1280", "14336 x 320", "14x32x32x320", "14x32x32x640", "14x4x4x1280", "14 x 1024, 5"];
+    let slow = ["2048 x 1280", "14336 x 320 x", "14x32x32x320", "14x32x32x640", "14x4x4x1280", "14 x 1024, 5"];
     !slow.iter().any(|shape| case.shape.contains(shape)) || case.name == "conv 3x1, F(4,3)"
 }
 
@@ -79,6 +77,8 @@ fn every_kernel_gives_the_same_bits_in_parts() {
 fn products_on_matrices_give_the_same_bits_in_parts() {
     let Some(gpu) = emulating(16) else { return };
     let seen = watched(&gpu);
+    // Their check is dispatches of its own.
+    assert!(viseme::ops::matrices(&gpu).is_some());
     let wave = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / 4_294_967_296.0 - 0.5;
     let values = |len: usize| -> Vec<f32> { (0..len).map(wave).collect() };
     let shape = WeightShape { columns: 64, group_channels: 1280, kernel: [3, 3], groups: 1 };
