@@ -269,7 +269,7 @@ fn landmarks_follow_the_times_of_frames() {
     let error = of(250).unwrap_err();
     let said = error.to_string();
     assert_eq!(error.exit_code(), 3);
-    for word in ["points.json", "200 sets", "300 for 25", "250 sets", "this very file"] {
+    for word in ["points.json", "200 sets", "300 for 25.00 a second", "250 sets", "this very file"] {
         assert!(said.contains(word), "'{word}' is not in {said}");
     }
 }

@@ -115,10 +115,14 @@ pub fn run(options: &Options) -> Result<()> {
         input = input.in_eight_bits();
     }
     let landmarks = Landmarks::read(&options.landmarks)?;
-    let landmarks = landmarks.for_pictures(&options.landmarks.display().to_string(), input.source()?.size())?;
+    let (named, source) = (options.landmarks.display().to_string(), input.source()?);
+    let mut landmarks = landmarks.for_pictures(&named, source.size())?;
+    if let Some(times) = source.times() {
+        landmarks = landmarks.per_frame(&named, &times, source.fps())?;
+    }
     if let Some(face) = job.face.as_mut().filter(|_| !common.upstream_parity) {
         // A square as it is shown.
-        face.width /= input.source()?.pixel_aspect();
+        face.width /= source.pixel_aspect();
     }
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
     let gpu = common.device.open(common.output() != Output::Text)?;

@@ -219,17 +219,19 @@ impl Landmarks {
             return Ok(self.clone());
         }
         let shown = |rate: f64| (times.duration_s() * rate).round() as u64;
-        let rates = [fps.as_f64(), Fps::INSIDE.as_f64()];
-        if let Some(rate) = rates.into_iter().find(|&rate| sets.abs_diff(shown(rate)) <= 2) {
+        let mut rates = vec![fps.as_f64(), Fps::INSIDE.as_f64()];
+        rates.dedup();
+        if let Some(rate) = rates.iter().copied().find(|&rate| sets.abs_diff(shown(rate)) <= 2) {
             let at = |frame: u64| *self.face(((times.start_s(frame) + 1e-3) * rate) as usize);
             return Ok(Self { faces: (0..count).map(at).collect(), size: self.size });
         }
-        let expected = format!(
-            "{count} sets of points, one for each frame of the video (or {} for {:.2} a second, {} for 25, or one for all)",
-            shown(rates[0]),
-            rates[0],
-            shown(rates[1])
-        );
+        let mut expected = format!("{count} sets of points, one for each frame of the video");
+        for rate in rates {
+            if shown(rate).abs_diff(count) > 2 {
+                expected += &format!(", {} for {rate:.2} a second", shown(rate));
+            }
+        }
+        expected += ", or one for all";
         let remedy = "find the landmarks in this very file, frame by frame";
         Err(Problem::new(subject, expected, format!("{sets} sets")).remedy(remedy).input())
     }
