@@ -544,7 +544,7 @@ fn output_that_cannot_be_written_is_named_before_any_work() {
     refused_with("in", 2, &["--out", "another file than the inputs"]);
     refused_with("out.mp4", 8, &["/nonexistent/ffmpeg", "--ffmpeg"]);
     if cfg!(target_os = "linux") {
-        refused_with("/proc/viseme", 7, &["/proc/viseme", "cannot write"]);
+        refused_with("/proc/viseme", 7, &["/proc", "cannot write"]);
         refused_with("/dev/full", 7, &["/dev/full", "not an empty folder"]);
     }
     scene.holds(&["file", "full"]);
