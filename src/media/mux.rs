@@ -29,7 +29,8 @@ pub(super) struct Mux {
 /// A sound track in a file, and where it is placed.
 struct Placed {
     path: PathBuf,
-    start_s: f64,
+    /// Filters from the file's time to that of the video.
+    in_time: String,
     stream: u32,
     channels: u32,
     layout: Option<String>,
@@ -395,10 +396,7 @@ impl Placed {
                 |first: u32| (first..self.channels).step_by(2).map(|c| format!("c{c}")).collect::<Vec<_>>().join("+");
             mix = format!("pan=stereo|FL<{}|FR<{},", side(0), side(1));
         }
-        format!(
-            "[{input}:{}]{mix}asetpts=PTS{:+.6}/TB,aresample=async=1:first_pts=0:min_hard_comp=0.02,aformat=channel_layouts={layout}",
-            self.stream, self.start_s
-        )
+        format!("[{input}:{}]{mix}{},aformat=channel_layouts={layout}", self.stream, self.in_time)
     }
 }
 
@@ -413,7 +411,7 @@ fn place(ffmpeg: &Ffmpeg, path: &Path, start_s: f64) -> Result<Placed> {
         Problem::new(path.display().to_string(), "sound that ffmpeg can decode", found).input()
     })?;
     let (stream, channels, layout) = (stream.index, stream.channels, stream.layout.clone());
-    Ok(Placed { path: path.to_path_buf(), start_s, stream, channels, layout })
+    Ok(Placed { path: path.to_path_buf(), in_time: contents.in_time(start_s), stream, channels, layout })
 }
 
 /// `subtitles 3 (fra, mov_text)`.

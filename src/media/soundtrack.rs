@@ -38,8 +38,6 @@ pub(super) struct Decoding {
 impl Decoding {
     /// The default track at its own rate and channels, as wav, which says both and the channels' places before the samples.
     pub fn start(ffmpeg: &Ffmpeg, path: &Path, told: Arc<AtomicBool>) -> Result<Self> {
-        // Time stamps are to a millisecond in some containers; a longer hole, or one of many short ones, is filled.
-        const BY_TIME_STAMPS: &str = "aresample=async=1:first_pts=0:min_hard_comp=0.02";
         let contents = Contents::of(ffmpeg, path)?;
         let track = contents.default_sound().ok_or_else(|| undecodable(path, "a file without an audio stream"))?;
         let end_s =
@@ -50,7 +48,9 @@ impl Decoding {
         };
         let earlier = contents.streams.iter().find(is_earlier).map(|stream| stream.index);
         let mut command = decode(ffmpeg, path, track.index, earlier);
-        command.args(["-af", BY_TIME_STAMPS, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]).stdout(Stdio::piped());
+        command
+            .args(["-af", &contents.in_time(0.0), "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"])
+            .stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command)?;
         let pipe = process.stdout().ok_or_else(|| undecodable(path, "no pipe"))?;
         let mut pipe = BufReader::with_capacity(1 << 16, pipe);

@@ -48,9 +48,19 @@ pub(super) struct Contents {
     pub chapters: usize,
     pub start_s: f64,
     pub timecode: Option<String>,
+    /// An AVI has no time stamps of its own: what ffmpeg counts for it is off where a packet holds less than it assumes.
+    pub is_untimed: bool,
 }
 
 impl Contents {
+    /// Filters that lay out the sound of such a file in the file's own time, from 0 on: where there is none, there is silence. Time
+    /// stamps are to a millisecond in some containers; a longer hole, or one of many short ones, is filled.
+    pub fn in_time(&self, start_s: f64) -> String {
+        let own = if self.is_untimed { "asetpts=N/SR/TB," } else { "" };
+        let moved = if start_s == 0.0 { String::new() } else { format!("asetpts=PTS{start_s:+.6}/TB,") };
+        format!("{own}{moved}aresample=async=1:first_pts=0:min_hard_comp=0.02")
+    }
+
     /// Errors: nothing that ffmpeg can read.
     pub fn of(ffmpeg: &Ffmpeg, path: &Path) -> Result<Self> {
         let unreadable =
@@ -103,6 +113,8 @@ struct Json {
 
 #[derive(Deserialize, Default)]
 struct JsonFormat {
+    #[serde(default)]
+    format_name: String,
     start_time: Option<String>,
     #[serde(default)]
     tags: Tags,
@@ -172,6 +184,7 @@ impl From<Json> for Contents {
             chapters: json.chapters.len(),
             start_s: number(json.format.start_time).unwrap_or(0.0),
             timecode: json.format.tags.timecode,
+            is_untimed: json.format.format_name == "avi",
         }
     }
 }
@@ -182,6 +195,7 @@ fn described(said: &str) -> Option<Contents> {
     let mut is_input = false;
     for line in said.lines().map(str::trim) {
         is_input |= line.starts_with("Input #0");
+        contents.is_untimed |= line.starts_with("Input #0, avi,");
         if line.starts_with("Chapter #0:") {
             contents.chapters += 1;
         } else if let Some(start) = line.strip_prefix("Duration: ").and_then(|rest| rest.split("start: ").nth(1)) {

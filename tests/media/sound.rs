@@ -123,8 +123,9 @@ fn a_centre_is_heard_alone_and_whole() {
     }
     // Four channels without a centre.
     let path = at(&folder, "quad.mka");
-    let quad = "pan=quad|FL=c2|FR=c2|BL=c0|BR=c1";
-    make(&path, &["-i", &film.display().to_string(), "-af", quad, "-c:a", "flac"]);
+    let [front, back] = [440, 1000].map(|hz| format!("0.5*sin(2*PI*{hz}*t)"));
+    let quad = format!("aevalsrc={front}|{front}|{back}|{back}:c=quad:s=48000:d=1");
+    make(&path, &["-f", "lavfi", "-i", &quad, "-c:a", "flac"]);
     expect_sine("quad", &heard(&path), 440.0, 1.0);
 }
 
