@@ -279,14 +279,14 @@ fn one_seed_gives_one_video_and_memory_changes_nothing() {
     let peak = |sampling: Sampling| {
         let own = Gpu::new(None).unwrap();
         run_on(&own, sampling);
-        own.memory().resident
+        own.memory().peak
     };
     let (least, most) = (peak(slow), peak(options.sampling));
     assert!(most > least + (1 << 16), "{least} to {most} bytes");
     let own = Gpu::new(None).unwrap();
     own.set_budget(Some((least + most) / 2));
     assert_eq!(frames, run_on(&own, options.sampling), "within a budget");
-    assert!(own.memory().resident <= (least + most) / 2);
+    assert!(own.memory().resident_peak <= (least + most) / 2);
 
     let other = Sampling { seed: 24, ..options.sampling };
     assert_ne!(frames, job.run(Options { sampling: other, ..options }), "another seed");
