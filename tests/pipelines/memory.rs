@@ -190,6 +190,8 @@ fn held_by_a_forward(gpu: &Gpu) -> u64 {
     let prompt = Prompt { concat: &concat, audio: &audio, unheard: UNHEARD, emotion: None };
     let prepared = unet.prepare(prompt, &mut Trace::off()).unwrap();
 
+    // Measured once for a device, with buffers of its own.
+    viseme::ops::rate(gpu).unwrap();
     gpu.reset_peak();
     let before = gpu.memory().current;
     let y = unet.forward(&x, &prepared, &[0.5; BRANCHES * FRAMES], None, Deep::Run, &mut Trace::off()).unwrap();
