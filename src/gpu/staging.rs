@@ -65,8 +65,14 @@ impl Uploads {
     }
 
     fn next_chunk(&mut self) -> Result<Option<usize>> {
-        if let Some(chunk) = lock(&self.free).pop() {
-            return Ok(Some(chunk));
+        let free = || lock(&self.free).pop();
+        // Those that the device has read come back when it is asked: better one of them than one more.
+        let chunk = free().or_else(|| {
+            let _ = self.device.poll(wgpu::PollType::Poll);
+            free()
+        });
+        if chunk.is_some() {
+            return Ok(chunk);
         }
         if self.chunks.len() == MOST_CHUNKS {
             return Ok(None);
