@@ -311,6 +311,12 @@ impl FolderSource {
         let Some(first) = files.first() else {
             return Err(Problem::new(dir.display().to_string(), "a picture or more", "none").input());
         };
+        // Of the others their first bytes have to do, before hours of work: the rest is read when its turn comes.
+        for file in &files {
+            if !picture::holds_picture(file)? {
+                return Err(picture::undecodable(file, "another kind of file"));
+            }
+        }
         let first = read_picture(first)?;
         Ok(Self { size: [first.width, first.height], depth: first.depth, files, fps, next: 0 })
     }

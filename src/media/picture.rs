@@ -61,7 +61,7 @@ pub(super) fn decode(path: &Path, bytes: &[u8], ffmpeg: Option<&Path>) -> Result
     Ok(if picture.color().has_alpha() { on_black(picture) } else { picture })
 }
 
-fn undecodable(path: &Path, found: &str) -> Error {
+pub(super) fn undecodable(path: &Path, found: &str) -> Error {
     let expected = "a whole picture (PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF)";
     Problem::new(path.display().to_string(), expected, found).input()
 }
