@@ -280,15 +280,16 @@ fn one_seed_gives_one_video_and_memory_changes_nothing() {
         let own = Gpu::new(None).unwrap();
         // Measured once for a device, with buffers of its own.
         viseme::ops::rate(&own).unwrap();
+        own.trim().unwrap();
         own.reset_peak();
         run_on(&own, sampling);
-        own.memory().peak
+        own.memory().resident_peak
     };
     let (least, most) = (peak(slow), peak(options.sampling));
     assert!(most > least + (1 << 16), "{least} to {most} bytes");
     let own = Gpu::new(None).unwrap();
     own.set_budget(Some((least + most) / 2));
-    assert_eq!(frames, run_on(&own, options.sampling), "within a budget");
+    assert!(frames == run_on(&own, options.sampling), "within a budget: other frames");
     assert!(own.memory().resident_peak <= (least + most) / 2);
 
     let other = Sampling { seed: 24, ..options.sampling };
