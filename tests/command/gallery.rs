@@ -91,6 +91,7 @@ impl Case {
             ("--landmarks", points.as_str()),
             ("--out", out.as_str()),
             ("--ffmpeg", ""),
+            ("--no-autotune", ""),
         ];
         changes.extend(self.options);
         let said = run(&mut scene.lipsync(&changes));
