@@ -1,6 +1,7 @@
 //! Operations on tensors: one file each, written as `impl Tensor`. Each checks shapes, picks a variant of its kernel,
 //! splits what does not fit one binding, and records its dispatches.
 
+mod affine;
 mod attention;
 mod autotune;
 mod ceiling;
@@ -27,6 +28,7 @@ mod sampling;
 mod tuning;
 mod winograd;
 
+pub use affine::Affine;
 pub use attention::{Attend, Bias, Rows};
 pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
