@@ -108,9 +108,6 @@ fn broken_landmarks_are_named() {
     let good = npy("<f4", "(1, 68, 2)", vec![0; 544]);
     let fortran = String::from_utf8_lossy(&good[10..]).replace("False", "True ");
     let fortran: Vec<u8> = good[..10].iter().copied().chain(fortran.bytes()).collect();
-    let mut nan = npy("<f4", "(1, 68, 2)", vec![0; 544]);
-    let end = nan.len();
-    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     for (bytes, needle) in [
         (npy("<f4", "(1, 67, 2)", vec![0; 536]), "shape [1, 67, 2]"),
         (npy("<f4", "(1, 68, 2)", vec![0; 543]), "543 bytes"),
@@ -119,7 +116,6 @@ fn broken_landmarks_are_named() {
         (npy("|O", "(1, 68, 2)", vec![0; 544]), "found |O"),
         (npy("<f4", "(0, 68, 2)", vec![]), "found none"),
         (fortran, "Fortran order"),
-        (nan, "frame 0, point 67"),
     ] {
         let message = message(Landmarks::from_npy("a.npy", &bytes));
         assert!(message.contains(needle), "{message}");

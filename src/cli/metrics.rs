@@ -4,7 +4,7 @@ use super::{DeviceOptions, check_svg, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use viseme::face::landmarks::Track;
+use viseme::face::landmarks::Landmarks;
 use viseme::media::{Audio, Fps};
 use viseme::metrics::{self, Inputs, Lpips, Pictures, lipleak};
 use viseme::weights::{Layers, Safetensors, Source, Weights};
@@ -102,10 +102,10 @@ pub fn run(options: &Options) -> Result<()> {
             Some(Pictures { gpu, video: input.source()?, reference: reference.transpose()?, lpips })
         }
     };
-    let track = options.landmarks.as_deref().map(Track::read).transpose()?;
+    let landmarks = options.landmarks.as_deref().map(Landmarks::read).transpose()?;
     let measuring = metrics::Options { threshold: options.threshold, max_lag: options.max_lag };
     let gpu = pictures.as_ref().map(|pictures| pictures.gpu.clone());
-    let report = metrics::measure(Inputs { track, audio, pictures, fps }, measuring)?;
+    let report = metrics::measure(Inputs { landmarks, audio, pictures, fps }, measuring)?;
 
     if let Some(path) = &options.csv {
         report.write_csv(path)?;

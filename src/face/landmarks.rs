@@ -19,16 +19,10 @@ const JSON_FORM: &str = r#"JSON of {"width": w, "height": h, "frames": [[[x, y],
 /// `[x, y]` of each landmark.
 pub type Face = [[f32; 2]; POINTS];
 
-/// What a detector found in a clip: a face per frame, or none. For measuring; lip sync needs [`Landmarks`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Track {
-    faces: Vec<Option<Face>>,
-}
-
-/// The landmarks of a clip, one face per frame, at least one.
+/// The landmarks of a clip: a face per frame, or none where it was not found; at least one frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Landmarks {
-    faces: Vec<Face>,
+    faces: Vec<Option<Face>>,
     size: Option<[u32; 2]>,
 }
 
@@ -42,21 +36,17 @@ struct Json {
 /// The points of one frame as a file has them; null stands for NaN, which JSON cannot say.
 type Points = Vec<Vec<Option<f64>>>;
 
-/// The faces of a file before they are judged: a frame without one, or with NaN for a point, is still among them.
-struct Raw {
-    faces: Vec<Option<Face>>,
-    size: Option<[u32; 2]>,
-}
-
-impl Raw {
-    /// .npy or JSON by what is in it.
-    fn read(path: &Path) -> Result<Self> {
+impl Landmarks {
+    /// Landmarks of a file, .npy or JSON by what is in it. A frame that is null, or has NaN (in JSON, null) for a coordinate, is one
+    /// without a face.
+    pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
         let file = path.display().to_string();
         if bytes.starts_with(NPY_MAGIC) { Self::from_npy(&file, &bytes) } else { Self::from_json(&file, &bytes) }
     }
 
-    fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
+    /// From `{"width": w, "height": h, "frames": [[[x, y], ...], ...]}` or the bare list. `subject` names it in errors.
+    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         const ZIP: &[u8] = b"PK\x03\x04";
         let refused = |found: String| Problem::new(subject, format!("{JSON_FORM}, or a .npy file"), found);
@@ -78,10 +68,11 @@ impl Raw {
         let face = |(frame, points): (usize, &Option<Points>)| {
             points.as_ref().map(|points| face(subject, frame, points)).transpose()
         };
-        Ok(Self { faces: frames.iter().enumerate().map(face).collect::<Result<_>>()?, size })
+        Self::of_frames(subject, frames.iter().enumerate().map(face).collect::<Result<_>>()?, size)
     }
 
-    fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
+    /// From a NumPy file of shape `[frames, 68, 2]`, or `[frames, 478, 2]` of MediaPipe's mesh, any real number type, little-endian, C order.
+    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
         let Npy { number, shape, data } = Npy::parse(subject, bytes)?;
         let (frames, points) = match shape[..] {
             [frames, points, 2] if points == POINTS || mesh::SIZES.contains(&points) => (frames, points),
@@ -106,89 +97,31 @@ impl Raw {
             let (points, _) = values.as_chunks();
             Some(mesh::to_face(points))
         };
-        Ok(Self { faces: data.chunks_exact(face_bytes).map(face).collect(), size: None })
+        Self::of_frames(subject, data.chunks_exact(face_bytes).map(face).collect(), None)
     }
 
-    fn landmarks(self, subject: &str) -> Result<Landmarks> {
-        let complete = |(frame, face): (usize, Option<Face>)| {
-            face.ok_or_else(|| {
-                Problem::new(format!("{subject}, frame {frame}"), "68 points", "null, a frame without a face")
-                    .remedy("give it its neighbour's points, or cut the frame out of the video")
-                    .input()
-            })
-        };
-        let faces = self.faces.into_iter().enumerate().map(complete).collect::<Result<_>>()?;
-        Landmarks::new(subject, faces, self.size)
+    /// A face in each frame, found in pictures of `size` `[width, height]`. Errors: see [`of_frames`](Self::of_frames).
+    pub fn new(subject: &str, faces: Vec<Face>, size: Option<[u32; 2]>) -> Result<Self> {
+        Self::of_frames(subject, faces.into_iter().map(Some).collect(), size)
     }
 
-    fn track(self, subject: &str) -> Result<Track> {
-        let is_found = |face: &Face| !face.as_flattened().iter().any(|v| v.is_nan());
-        Track::new(subject, self.faces.into_iter().map(|face| face.filter(is_found)).collect())
-    }
-}
-
-impl Track {
-    /// The faces of a file as [`Landmarks::read`] takes it, in which a frame may also be null, or have NaN (in JSON, null) for
-    /// a coordinate: nothing was found in it. Points stay in the file's pixels.
-    pub fn read(path: &Path) -> Result<Self> {
-        Raw::read(path)?.track(&path.display().to_string())
-    }
-
-    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
-        Raw::from_json(subject, bytes)?.track(subject)
-    }
-
-    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
-        Raw::from_npy(subject, bytes)?.track(subject)
-    }
-
-    /// Errors: no frame at all, or a point that is not finite.
-    pub fn new(subject: &str, faces: Vec<Option<Face>>) -> Result<Self> {
+    /// `faces` found in pictures of `size` `[width, height]`; a face with NaN in it is none. Errors: no frame at all, or a point that
+    /// is infinite.
+    pub fn of_frames(subject: &str, faces: Vec<Option<Face>>, size: Option<[u32; 2]>) -> Result<Self> {
         if faces.is_empty() {
             return Err(Problem::new(subject, "landmarks of a frame or more", "none").input());
         }
+        let is_found = |face: &Face| !face.as_flattened().iter().any(|v| v.is_nan());
+        let faces: Vec<Option<Face>> = faces.into_iter().map(|face| face.filter(is_found)).collect();
         for (frame, face) in faces.iter().enumerate() {
             if let Some(face) = face {
                 refuse_infinite(subject, frame, face)?;
             }
         }
-        Ok(Self { faces })
-    }
-
-    /// One entry per frame.
-    pub fn faces(&self) -> &[Option<Face>] {
-        &self.faces
-    }
-}
-
-impl Landmarks {
-    /// Landmarks of a file, .npy or JSON by what is in it.
-    pub fn read(path: &Path) -> Result<Self> {
-        Raw::read(path)?.landmarks(&path.display().to_string())
-    }
-
-    /// `faces` found in pictures of `size` `[width, height]`. Errors: none at all, or a point that is not finite.
-    pub fn new(subject: &str, faces: Vec<Face>, size: Option<[u32; 2]>) -> Result<Self> {
-        if faces.is_empty() {
-            return Err(Problem::new(subject, "landmarks of a frame or more", "none").input());
-        }
-        for (frame, face) in faces.iter().enumerate() {
-            refuse_infinite(subject, frame, face)?;
-        }
         if let Some([width, height]) = size.filter(|s| s.contains(&0)) {
             return Err(Problem::new(subject, "a picture size above 0", format!("{width}x{height}")).input());
         }
         Ok(Self { faces, size })
-    }
-
-    /// From `{"width": w, "height": h, "frames": [[[x, y], ...], ...]}` or the bare list. `subject` names it in errors.
-    pub fn from_json(subject: &str, bytes: &[u8]) -> Result<Self> {
-        Raw::from_json(subject, bytes)?.landmarks(subject)
-    }
-
-    /// From a NumPy file of shape `[frames, 68, 2]`, or `[frames, 478, 2]` of MediaPipe's mesh, any real number type, little-endian, C order.
-    pub fn from_npy(subject: &str, bytes: &[u8]) -> Result<Self> {
-        Raw::from_npy(subject, bytes)?.landmarks(subject)
     }
 
     pub fn len(&self) -> usize {
@@ -204,9 +137,14 @@ impl Landmarks {
         self.size
     }
 
-    /// The face of a frame; past the end the last one stands.
-    pub fn face(&self, frame: usize) -> &Face {
-        &self.faces[frame.min(self.faces.len() - 1)]
+    /// The face of each frame.
+    pub fn faces(&self) -> &[Option<Face>] {
+        &self.faces
+    }
+
+    /// The face of a frame; past the end the last frame's stands.
+    pub fn face(&self, frame: usize) -> Option<&Face> {
+        self.faces[frame.min(self.faces.len() - 1)].as_ref()
     }
 
     /// One face for each frame of a video whose frames lie at `times` and are shown at `fps`. There may be one set for all, one
@@ -222,7 +160,7 @@ impl Landmarks {
         let mut rates = vec![fps.as_f64(), Fps::INSIDE.as_f64()];
         rates.dedup();
         if let Some(rate) = rates.iter().copied().find(|&rate| sets.abs_diff(shown(rate)) <= 2) {
-            let at = |frame: u64| *self.face(((times.start_s(frame) + 1e-3) * rate) as usize);
+            let at = |frame: u64| self.face(((times.start_s(frame) + 1e-3) * rate) as usize).copied();
             return Ok(Self { faces: (0..count).map(at).collect(), size: self.size });
         }
         let mut expected = format!("{count} sets of points, one for each frame of the video");
@@ -237,7 +175,7 @@ impl Landmarks {
     }
 
     /// The same landmarks for pictures of `size` `[width, height]`. They come scaled if they name another size of their own,
-    /// which is done here and nowhere else. Errors: a frame's face is below 16 pixels, as points from 0 to 1 are; one of its
+    /// which is done here and nowhere else. Errors: no frame has a face; a frame's face is below 16 pixels, as points from 0 to 1 are; one of its
     /// points lies outside the picture by more than half of the face's longer side (a cropped chin or ear lies outside by less);
     /// most frames' points are in another order, mirrored, or [y, x].
     pub fn for_pictures(&self, subject: &str, size: [u32; 2]) -> Result<Self> {
@@ -245,11 +183,16 @@ impl Landmarks {
             Some(own) if own != size => self.scaled(own, size),
             _ => Self { faces: self.faces.clone(), size: Some(size) },
         };
-        for (frame, face) in fitted.faces.iter().enumerate() {
+        let found = || fitted.faces.iter().enumerate().filter_map(|(frame, face)| Some((frame, face.as_ref()?)));
+        if found().next().is_none() {
+            let remedy = "without landmarks of its own, a face is looked for";
+            return Err(Problem::new(subject, "a face in a frame or more", "none").remedy(remedy).input());
+        }
+        for (frame, face) in found() {
             refuse_small(subject, frame, face)?;
         }
-        order::check(subject, &fitted.faces)?;
-        for (frame, face) in fitted.faces.iter().enumerate() {
+        order::check(subject, &found().collect::<Vec<_>>())?;
+        for (frame, face) in found() {
             refuse_outside(subject, frame, face, size)?;
         }
         Ok(fitted)
@@ -257,7 +200,8 @@ impl Landmarks {
 
     /// From pictures of size `from` to size `to`, both `[width, height]`, by [`scaled_to_whole_pixels`].
     pub fn scaled(&self, from: [u32; 2], to: [u32; 2]) -> Self {
-        let faces = self.faces.iter().map(|face| scaled_to_whole_pixels(face, from, to)).collect();
+        let scaled = |face: &Face| scaled_to_whole_pixels(face, from, to);
+        let faces = self.faces.iter().map(|face| face.as_ref().map(scaled)).collect();
         Self { faces, size: Some(to) }
     }
 }
@@ -303,6 +247,14 @@ pub(super) fn side(face: &Face) -> f32 {
         values.clone().fold(f32::MIN, f32::max) - values.fold(f32::MAX, f32::min)
     };
     extent(0).max(extent(1))
+}
+
+/// The middle of that box.
+pub(super) fn middle(face: &Face) -> [f64; 2] {
+    [0, 1].map(|axis| {
+        let values = face.iter().map(|p| f64::from(p[axis]));
+        (values.clone().fold(f64::MAX, f64::min) + values.fold(f64::MIN, f64::max)) / 2.0
+    })
 }
 
 fn refuse_small(subject: &str, frame: usize, face: &Face) -> Result<()> {

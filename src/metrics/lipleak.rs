@@ -2,7 +2,7 @@
 //! the video of someone who speaks; every frame whose mouth is open all the same is a leak.
 //! Source: KeySync (arXiv 2505.00497), section on LipLeak and its figure of the mouth aspect ratio.
 
-use crate::face::landmarks::{Face, Track};
+use crate::face::landmarks::{Face, Landmarks};
 
 /// Above this mouth aspect ratio a mouth is open; the paper's.
 pub const THRESHOLD: f64 = 0.25;
@@ -20,8 +20,8 @@ pub fn mouth_aspect_ratio(face: &Face) -> Option<f64> {
 }
 
 /// [`mouth_aspect_ratio`] of each frame; None for a frame without a face.
-pub fn mouth_aspect_ratios(track: &Track) -> Vec<Option<f64>> {
-    track.faces().iter().map(|face| face.as_ref().and_then(mouth_aspect_ratio)).collect()
+pub fn mouth_aspect_ratios(landmarks: &Landmarks) -> Vec<Option<f64>> {
+    landmarks.faces().iter().map(|face| face.as_ref().and_then(mouth_aspect_ratio)).collect()
 }
 
 /// Frames counted by their mouth aspect ratio.

@@ -9,7 +9,7 @@ use super::image::{SSIM_MIN_SIDE, expect_one_size, laplacian_variance, mean_squa
 use super::lipleak::{LipLeak, THRESHOLD, mouth_aspect_ratio};
 use super::lpips::{self, Lpips};
 use super::sync::{Sync, loudness_db};
-use crate::face::landmarks::Track;
+use crate::face::landmarks::Landmarks;
 use crate::gpu::Gpu;
 use crate::media::file::write_whole;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes};
@@ -20,7 +20,7 @@ use crate::{Problem, Result};
 #[derive(Default)]
 pub struct Inputs {
     /// Landmarks of the generated video.
-    pub track: Option<Track>,
+    pub landmarks: Option<Landmarks>,
     /// The sound that the mouth should follow.
     pub audio: Option<Audio>,
     pub pictures: Option<Pictures>,
@@ -89,8 +89,8 @@ pub struct Report {
 /// A frame is a frame of the video, or of the landmarks where there is no video. A frame of the video behind the last
 /// landmarks counts as one without a face. Errors: neither video nor landmarks, a reference of another size, a broken input.
 pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
-    let Inputs { track, audio, pictures, fps } = inputs;
-    if track.is_none() && pictures.is_none() {
+    let Inputs { landmarks, audio, pictures, fps } = inputs;
+    if landmarks.is_none() && pictures.is_none() {
         let remedy = "give --video, --landmarks, or both";
         return Err(Problem::new("metrics", "a video or landmarks", "neither").remedy(remedy).usage());
     }
@@ -107,11 +107,11 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     let mut rows = Vec::new();
     if let Some(pictures) = pictures {
         rows = pictures.rows(&mut notes)?;
-        if let Some(found) = track.as_ref().map(|t| t.faces().len()).filter(|&found| found != rows.len()) {
+        if let Some(found) = landmarks.as_ref().map(|t| t.faces().len()).filter(|&found| found != rows.len()) {
             notes.push(format!("the video has {} frames, the landmarks {found}", rows.len()));
         }
     }
-    let faces = track.as_ref().map_or(&[][..], Track::faces);
+    let faces = landmarks.as_ref().map_or(&[][..], Landmarks::faces);
     rows.resize(rows.len().max(faces.len()), Row::default());
     for (row, face) in rows.iter_mut().zip(faces) {
         row.mouth_aspect_ratio = face.as_ref().and_then(mouth_aspect_ratio);
@@ -130,7 +130,7 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     }
 
     let mouth: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_aspect_ratio).collect();
-    let lipleak = match track {
+    let lipleak = match landmarks {
         None => Err("no landmarks (--landmarks)"),
         Some(_) => LipLeak::new(&mouth, options.threshold).ok_or("no frame has a mouth with a width"),
     };

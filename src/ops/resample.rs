@@ -1,6 +1,6 @@
 //! Resizing and cropping of pictures, along x first, then along y, rounded to levels after each.
 
-use super::{Call, Depth, FLAT, Rgb, row_ranges};
+use super::{Affine, Call, Depth, FLAT, Rgb, row_ranges};
 use crate::gpu::Kernel;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -201,6 +201,12 @@ impl Rgb {
 }
 
 impl Region {
+    /// From the pixels of a crop of `side` to those of the picture.
+    pub fn map(&self, side: usize) -> Affine {
+        let [x, y] = [self.width / side as f64, self.height / side as f64];
+        Affine([[x, 0.0, self.left], [0.0, y, self.top]])
+    }
+
     pub(super) fn check(&self, frame: usize) -> Result<()> {
         let fine = [self.left, self.top, self.width, self.height].iter().all(|v| v.is_finite());
         if fine && self.width > 0.0 && self.height > 0.0 {

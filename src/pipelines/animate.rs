@@ -11,8 +11,9 @@ use super::region::refuse_outside;
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{Parity, Plan, UPSTREAM_CAP_S};
+use super::stretches::Stretches;
 use super::timeline::{Extend, Timeline};
-use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload};
+use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, only, encode, to_frame, upload};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
@@ -200,6 +201,8 @@ impl<'a> Animate<'a> {
             frames,
             parity,
         };
+        let total = survey.plan.output_frames() as u64;
+        let stretches = Stretches::whole(survey.plan, total);
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceInterpolation, storage)?,
             coding: storage.coding,
@@ -208,7 +211,7 @@ impl<'a> Animate<'a> {
                 Parity::Corrected => Seam::Average,
                 Parity::Upstream => Seam::AverageWithinChunks,
             },
-            plan: survey.plan,
+            stretch: stretches.first()?.clone(),
             sampling,
             keyframes,
             interpolation,
@@ -217,11 +220,10 @@ impl<'a> Animate<'a> {
             state: Default::default(),
             gpu,
         };
-        reporter.total = stages.units(0);
-        let total = survey.plan.output_frames() as u64;
+        reporter.total = stages.units(&stretches, 0);
         let times = FrameTimes::Constant { fps: Fps::INSIDE, count: total };
         let timeline = Timeline::new(times, Fps::INSIDE, Extend::Hold, frames);
-        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, total))
+        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, stretches, total))
     }
 }
 
@@ -272,8 +274,8 @@ impl System for Portrait {
         self.emotion.at(frame, self.frames, self.parity)
     }
 
-    fn finish(&mut self, picture: &Rgb, _: usize, _: u64) -> Result<Frame> {
-        to_frame(picture)
+    fn finish(&mut self, pictures: &[Shown], _: u64) -> Result<Frame> {
+        to_frame(only(pictures)?)
     }
 }
 

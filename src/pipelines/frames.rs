@@ -2,8 +2,9 @@
 
 use super::job::Reporter;
 use super::resume::WorkFolder;
+use super::stretches::Stretches;
 use super::timeline::Timeline;
-use super::two_stage::{System, TwoStage};
+use super::two_stage::{Shown, System, TwoStage};
 use crate::Result;
 use crate::media::{Fps, Frame};
 
@@ -14,6 +15,9 @@ pub struct Frames<'a> {
     reporter: Reporter<'a>,
     size: [u32; 2],
     timeline: Timeline,
+    stretches: Stretches,
+    /// The stretch under way.
+    stretch: Option<usize>,
     total: u64,
     next: u64,
     failed: bool,
@@ -26,9 +30,11 @@ impl<'a> Frames<'a> {
         reporter: Reporter<'a>,
         size: [u32; 2],
         timeline: Timeline,
+        stretches: Stretches,
         total: u64,
     ) -> Self {
-        Self { stages, system, reporter, size, timeline, total, next: 0, failed: false }
+        let (stretch, next, failed) = (None, 0, false);
+        Self { stages, system, reporter, size, timeline, stretches, stretch, total, next, failed }
     }
 
     /// Width and height of the frames.
@@ -52,10 +58,21 @@ impl<'a> Frames<'a> {
 
     fn make(&mut self, output: u64) -> Result<Frame> {
         self.reporter.cancel.check()?;
-        let Some(inside) = self.timeline.moment(output).inside else { return self.system.unchanged(output) };
-        let inside = inside.min(self.stages.plan.output_frames() - 1);
-        let picture = self.stages.picture(inside, self.system.as_mut(), &mut self.reporter)?;
-        self.system.finish(&picture, inside, output)
+        let index = self.stretches.at(output);
+        let Some(stretch) = index.and_then(|index| self.stretches.get(index)) else {
+            return self.system.unchanged(output);
+        };
+        if self.stretch != index {
+            self.stages.begin(stretch);
+            self.system.begin(stretch);
+            self.stretch = index;
+        }
+        let mut pictures = Vec::new();
+        for (inside, share) in stretch.shown(&self.timeline, output) {
+            let picture = self.stages.picture(inside, self.system.as_mut(), &mut self.reporter)?;
+            pictures.push(Shown { picture, inside, share });
+        }
+        self.system.finish(&pictures, output)
     }
 }
 

@@ -1,4 +1,4 @@
-//! KeySync end to end: a video, speech and landmarks in, finished frames out, chunk by chunk.
+//! KeySync end to end: a video and speech in, finished frames out, chunk by chunk, shot by shot.
 //! Source: KeySync (arXiv 2505.00497); training code `dubbing_pipeline_raw.py`. Where this differs by default:
 //! docs/differences.md.
 //!
@@ -7,23 +7,28 @@
 use super::audio::{frames_of, hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
 use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
-use super::region::{Filmed, Regions, refuse_outside};
+use super::region::{Filmed, Placement, Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{Length, Parity, Plan, UPSTREAM_CAP_S, max_frames, upstream_audio_frames};
+use super::stretches::{Stretch, Stretches};
 use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Stage, System, TwoStage, encode, to_frame, upload,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, encode, to_frame,
+   , upload,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
 use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
+use crate::face::shots::CUT_THRESHOLD;
+use crate::face::smoothing::SMOOTHING;
+use crate::face::tracking::{FaceChoice, Followed, Tracks, shots, track};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, MOST_FEATHER, Region, Rgb};
+use crate::ops::{Filter, KERNELS, Layer, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -52,8 +57,16 @@ pub struct Options {
     pub paste: Paste,
     /// Pixels of the crop over which the mask fades; None: a fiftieth of its side.
     pub feather: Option<f32>,
-    /// The crop's place in the picture, in stored pixels; None: around the landmarks.
-    pub face: Option<Region>,
+    /// The face that is given the speech, where the landmarks are not given.
+    pub face: FaceChoice,
+    /// The crop's place in the picture, in stored pixels; None: around the face.
+    pub crop: Option<Region>,
+    /// How strongly the landmarks are smoothed over time; None: not at all. See [`crate::face::smoothing`].
+    pub smoothing: Option<f64>,
+    /// How much the picture changes at a cut; see [`crate::face::shots`].
+    pub cut_threshold: f64,
+    /// The colours of what is pasted are matched to those around it.
+    pub match_colours: bool,
     /// A random sample of the encoder's posterior instead of its mode.
     pub sample_posterior: bool,
     pub parity: Parity,
@@ -71,7 +84,11 @@ impl Default for Options {
             part_s: None,
             paste: Paste::Mask,
             feather: None,
-            face: None,
+            face: FaceChoice::Largest,
+            crop: None,
+            smoothing: Some(SMOOTHING),
+            cut_threshold: CUT_THRESHOLD,
+            match_colours: true,
             sample_posterior: false,
             parity: Parity::Corrected,
             storage: Storage::default(),
@@ -85,10 +102,11 @@ pub struct LipSync<'a> {
     weights: &'a WeightSet,
     audio: Audio,
     video: Box<dyn Fn() -> Result<Box<dyn FrameSource>> + 'a>,
-    landmarks: Landmarks,
+    landmarks: Option<Landmarks>,
     occluder: Option<Box<dyn FrameSource>>,
     options: Options,
     reporter: Reporter<'a>,
+    looked: Box<dyn Fn(u64) + 'a>,
     work: Option<WorkFolder>,
     surveyed: OnceCell<Survey>,
 }
@@ -107,24 +125,23 @@ impl Options {
 }
 
 impl<'a> LipSync<'a> {
-    /// `video` opens the source from its start, and is called more than once; `landmarks` are in its pixels, one set for
-    /// each of its frames (the last one lasts).
+    /// `video` opens the source from its start, and is called more than once.
     pub fn new(
         gpu: &Gpu,
         weights: &'a WeightSet,
         video: impl Fn() -> Result<Box<dyn FrameSource>> + 'a,
         audio: Audio,
-        landmarks: Landmarks,
     ) -> Self {
         Self {
             gpu: gpu.clone(),
             weights,
             audio,
             video: Box::new(video),
-            landmarks,
+            landmarks: None,
             occluder: None,
             options: Options::default(),
             reporter: Reporter::default(),
+            looked: Box::new(|_| {}),
             work: None,
             surveyed: OnceCell::new(),
         }
@@ -136,9 +153,23 @@ impl<'a> LipSync<'a> {
         self
     }
 
+    /// The face to work on, in the video's pixels, one set for each of its frames (the last one lasts), instead of one that is
+    /// looked for.
+    pub fn landmarks(mut self, landmarks: Landmarks) -> Self {
+        self.landmarks = Some(landmarks);
+        self.surveyed = OnceCell::new();
+        self
+    }
+
     /// Pictures of the video's size and rate, white where something in front of the face must stay.
     pub fn occluder(mut self, masks: Box<dyn FrameSource>) -> Self {
         self.occluder = Some(masks);
+        self
+    }
+
+    /// Told in [`survey`](Self::survey) how many frames of the video have been looked at.
+    pub fn on_look(mut self, observer: impl Fn(u64) + 'a) -> Self {
+        self.looked = Box::new(observer);
         self
     }
 
@@ -160,7 +191,7 @@ impl<'a> LipSync<'a> {
         self
     }
 
-    /// What will be done, from a first pass over the audio, and over the video where its source does not know its frame times.
+    /// What will be done, from a first pass over the audio and the video, in which the face is followed.
     pub fn survey(&self) -> Result<Survey> {
         self.options.check()?;
         if let Some(survey) = self.surveyed.get() {
@@ -171,30 +202,48 @@ impl<'a> LipSync<'a> {
     }
 
     fn look(&self) -> Result<Survey> {
-        let mut source = (self.video)()?;
-        let times = match source.times() {
-            Some(times) => times,
-            None => {
-                let mut count = 0;
-                while source.next_frame()?.is_some() {
-                    count += 1;
-                    self.reporter.cancel.check()?;
-                }
-                FrameTimes::Constant { fps: source.fps(), count }
-            }
-        };
-        if times.count() == 0 {
-            return Err(Problem::new("video", "one frame or more", "none").input());
-        }
-        if let Some(region) = self.options.face {
-            refuse_outside(region, source.size())?;
+        let source = (self.video)()?;
+        let (size, pixel_aspect) = (source.size(), source.pixel_aspect());
+        if let Some(region) = self.options.crop {
+            refuse_outside(region, size)?;
         }
         let samples =
             count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
-        let mut survey = Survey::new(&self.options, source.size(), source.fps(), times, samples)?;
-        survey.pixel_aspect = source.pixel_aspect();
-        survey.crop_side = survey.regions(&self.landmarks, &self.options, 1)?.side();
-        Ok(survey)
+        let fps = source.fps();
+        let Seen { times, followed, tracks } = self.follow(source)?;
+        if times.count() == 0 {
+            return Err(Problem::new("video", "one frame or more", "none").input());
+        }
+        Survey::new(&self.options, Picture { size, pixel_aspect, fps, times }, (followed, tracks), samples)
+    }
+
+    /// A pass over all of the video: its face by frame, its shots and its times.
+    fn follow(&self, mut source: Box<dyn FrameSource>) -> Result<Seen> {
+        let Options { parity, cut_threshold, smoothing, .. } = self.options;
+        let (size, fps, cancel) = (source.size(), source.fps(), &self.reporter.cancel);
+        let Some(landmarks) = &self.landmarks else {
+            let tracks = track(&self.gpu, source.as_mut(), cut_threshold, cancel, &self.looked)?;
+            let choice = match self.options.crop {
+                // The face that the square is around.
+                Some(Region { left, top, width, height }) => {
+                    FaceChoice::At { point: [left + width / 2.0, top + height / 2.0], time_s: None }
+                }
+                None => self.options.face.clone(),
+            };
+            let followed = tracks.follow(&choice, smoothing)?;
+            return Ok(Seen { times: tracks.times.clone(), followed, tracks: Some(tracks) });
+        };
+        let landmarks = landmarks.for_pictures("landmarks", size)?;
+        let threshold = match parity {
+            Parity::Corrected => cut_threshold,
+            // The published program knows no shots.
+            Parity::Upstream => f64::INFINITY,
+        };
+        let (shots, times) = shots(source.as_mut(), threshold, cancel, &self.looked)?;
+        let landmarks = landmarks.per_frame("landmarks", &times, fps)?;
+        let smoothing = smoothing.filter(|_| parity == Parity::Corrected);
+        let followed = Followed::given(&landmarks, shots, &times, smoothing);
+        Ok(Seen { times, followed, tracks: None })
     }
 
     /// Does it: finished frames in order, made as they are asked for. Errors come as the last item.
@@ -248,12 +297,14 @@ impl<'a> LipSync<'a> {
         let side = LATENT_STEP * latent[0];
         let footage = Footage {
             encoder: weights.encoder(&gpu, storage)?,
-            regions: survey.regions(&self.landmarks, &options, side)?,
+            regions: survey.regions(&options, side)?,
             sources: FrameReader::new((self.video)()?),
             encoded: FrameReader::new((self.video)()?),
             occluder: self.occluder.map(FrameReader::new),
             first: None,
-            survey: survey.clone(),
+            timeline: survey.timeline.clone(),
+            stretch: survey.stretches.first()?.clone(),
+            size: survey.size,
             side,
             gpu: gpu.clone(),
             options,
@@ -263,7 +314,7 @@ impl<'a> LipSync<'a> {
             coding: storage.coding,
             depth: footage.sources.depth(),
             seam: Seam::Keyframe,
-            plan: survey.plan,
+            stretch: survey.stretches.first()?.clone(),
             sampling,
             keyframes,
             interpolation,
@@ -272,10 +323,26 @@ impl<'a> LipSync<'a> {
             state: Default::default(),
             gpu,
         };
-        reporter.total = stages.units(inside);
+        reporter.total = stages.units(&survey.stretches, survey.stretches.inside_frames());
         let size = footage.size();
-        Ok(Frames::new(stages, Box::new(footage), reporter, size, survey.timeline, survey.output_frames))
+        let Survey { timeline, stretches, output_frames, .. } = survey;
+        Ok(Frames::new(stages, Box::new(footage), reporter, size, timeline, stretches, output_frames))
     }
+}
+
+/// What the first pass over a video tells.
+struct Seen {
+    times: FrameTimes,
+    followed: Followed,
+    tracks: Option<Tracks>,
+}
+
+/// What a video is like.
+struct Picture {
+    size: [u32; 2],
+    pixel_aspect: f64,
+    fps: Fps,
+    times: FrameTimes,
 }
 
 /// What a job amounts to.
@@ -291,69 +358,125 @@ pub struct Survey {
     pub inside_frames: usize,
     /// Frames that come out, at the video's rate.
     pub output_frames: u64,
-    pub plan: Plan,
-    /// Longer side of the square around the face, in the video's pixels.
-    pub crop_side: f64,
+    /// Those of them that are made anew; the others stay as they are.
+    pub stretches: Stretches,
+    /// The face that is worked on.
+    pub followed: Followed,
+    /// All faces of the video; None where the landmarks were given.
+    pub tracks: Option<Tracks>,
 }
 
 impl Survey {
-    fn new(options: &Options, size: [u32; 2], fps: Fps, times: FrameTimes, samples: usize) -> Result<Self> {
+    fn new(
+        options: &Options,
+        picture: Picture,
+        (followed, tracks): (Followed, Option<Tracks>),
+        samples: usize,
+    ) -> Result<Self> {
+        let Picture { size, pixel_aspect, fps, times } = picture;
         let audio_frames = frames_of(samples);
         let strip = Timeline::new(times.clone(), fps, Extend::Hold, 0).strip();
-        if let Some(part_s) = options.part_s {
-            let part = part(part_s, strip, fps, audio_frames)?;
-            if options.paste == Paste::None {
-                let remedy = "the rest of the video has another size than the crop";
-                let problem = Problem::new("a part of the video", "the mask pasted back", "the crop");
-                return Err(problem.remedy(remedy).usage());
-            }
-            let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
-            let plan = Plan::keysync(inside_frames, options.parity)?;
-            let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
-            return Ok(Self {
-                size,
-                pixel_aspect: 1.0,
-                timeline,
-                samples,
-                inside_frames,
-                output_frames: strip,
-                plan,
-                crop_side: 0.0,
-            });
-        }
         let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
-        let inside_frames = match options.parity {
-            Parity::Corrected => options.length.frames(audio_frames, video_inside_frames),
-            Parity::Upstream => {
+        let (inside_frames, timeline, output_frames) = match (options.part_s, options.parity) {
+            (Some(part_s), _) => {
+                let part = part(part_s, strip, fps, audio_frames)?;
+                if options.paste == Paste::None {
+                    let remedy = "the rest of the video has another size than the crop";
+                    let problem = Problem::new("a part of the video", "the mask pasted back", "the crop");
+                    return Err(problem.remedy(remedy).usage());
+                }
+                let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
+                let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
+                (inside_frames, timeline, strip)
+            }
+            (None, Parity::Corrected) => {
+                let inside_frames = options.length.frames(audio_frames, video_inside_frames);
+                let timeline = Timeline::new(times, fps, options.extend, inside_frames);
+                (inside_frames, timeline, fps.frames_in(inside_frames as u64, Fps::INSIDE))
+            }
+            (None, Parity::Upstream) => {
                 let shorter = upstream_audio_frames(audio_frames).min(video_inside_frames);
-                shorter.min(max_frames(UPSTREAM_CAP_S, 25))
+                let inside_frames = shorter.min(max_frames(UPSTREAM_CAP_S, 25));
+                let made = Plan::keysync(inside_frames, Parity::Upstream)?.output_frames();
+                let timeline = Timeline::new(times, fps, options.extend, inside_frames);
+                (inside_frames, timeline, fps.frames_in(made as u64, Fps::INSIDE))
             }
         };
-        let plan = Plan::keysync(inside_frames, options.parity)?;
-        let output_frames = fps.frames_in(plan.output_frames() as u64, Fps::INSIDE);
-        let timeline = Timeline::new(times, fps, options.extend, inside_frames);
-        Ok(Self { size, pixel_aspect: 1.0, timeline, samples, inside_frames, output_frames, plan, crop_side: 0.0 })
+        let stretches = match options.parity {
+            Parity::Corrected => {
+                let shot_of = |frame: u64| followed.shot_of(frame as usize);
+                Stretches::new(&timeline, output_frames, inside_frames, shot_of)?
+            }
+            Parity::Upstream => {
+                refuse_gaps(&followed)?;
+                Stretches::whole(Plan::keysync(inside_frames, Parity::Upstream)?, output_frames)
+            }
+        };
+        stretches.first()?;
+        Ok(Self {
+            size,
+            pixel_aspect,
+            timeline,
+            samples,
+            inside_frames,
+            output_frames,
+            stretches,
+            followed,
+            tracks,
+        })
     }
 
-    /// The crop of each frame of the video, `side` pixels large for the networks. Errors: landmarks that do not belong to it.
-    fn regions(&self, landmarks: &Landmarks, options: &Options, side: usize) -> Result<Regions> {
-        let landmarks = landmarks.for_pictures("landmarks", self.size)?;
-        let landmarks = landmarks.per_frame("landmarks", self.timeline.times(), self.timeline.fps())?;
-        let filmed = Filmed { size: self.size, pixel_aspect: self.pixel_aspect, times: self.timeline.times().clone() };
-        Regions::new(&landmarks, filmed, options.face, options.parity, side)
+    /// The crop of each frame of the video, `side` pixels large for the networks. Errors: a given crop that the face is not in.
+    pub fn regions(&self, options: &Options, side: usize) -> Result<Regions> {
+        let filmed = Filmed {
+            size: self.size,
+            pixel_aspect: self.pixel_aspect,
+            times: self.timeline.times().clone(),
+            faces: self.followed.faces.clone(),
+            shots: self.followed.shots.iter().map(|shot| shot.frames.clone()).collect(),
+        };
+        Regions::new(filmed, options.crop, options.parity, side)
+    }
+
+    /// Longer side of the largest square around the face, in the video's pixels.
+    pub fn crop_side(&self, options: &Options) -> Result<f64> {
+        let regions = self.regions(options, 1)?;
+        let sides = (0..self.followed.shots.len()).filter(|&shot| self.is_worked_on(shot)).map(|shot| regions.of_shot(shot).side);
+        Ok(sides.fold(0.0, f64::max))
+    }
+
+    fn is_worked_on(&self, shot: usize) -> bool {
+        self.followed.shots[shot].seen > 0
+    }
+
+    /// Output frames that would be made anew if the face were in them.
+    pub fn without_face(&self) -> Vec<std::ops::Range<u64>> {
+        let mut missing: Vec<std::ops::Range<u64>> = Vec::new();
+        let (from, to) = self.timeline.part().map_or((0, self.output_frames), |part| (part.first, part.end));
+        let mut at = from;
+        for stretch in self.stretches.iter() {
+            if stretch.outputs.start > at {
+                missing.push(at..stretch.outputs.start);
+            }
+            at = stretch.outputs.end;
+        }
+        if at < to {
+            missing.push(at..to);
+        }
+        missing
     }
 
     /// What the job asks of its networks. Errors: sampling that no loop can be made of.
     pub fn demand(&self, options: &Options) -> Result<Demand> {
         let course = options.sampling.course(options.guidance)?;
         let branches = options.guidance.branches().len();
-        let clips = self.plan.window_count() + self.plan.batch_count();
+        let clips = self.stretches.window_count() + self.stretches.batch_count();
         Ok(Demand {
             roles: Role::LIPSYNC,
             interpolation: Role::Interpolation,
             clip_evaluations: clips * course.evaluations(),
             clip_work: clips as f64 * course.work(),
-            frames: self.inside_frames,
+            frames: self.stretches.inside_frames(),
             clips_at_once: options.sampling.clips_at_once(branches),
             clips_kept: options.sampling.clips_kept(branches),
             storage: options.storage,
@@ -379,11 +502,22 @@ fn part((from_s, to_s): (f64, Option<f64>), strip: u64, fps: Fps, audio_frames: 
     Err(Problem::new("the part to work on", expected, format!("from {from_s} s to {to}")).usage())
 }
 
+/// Errors: a frame without a face, of which the published program knows nothing.
+fn refuse_gaps(followed: &Followed) -> Result<()> {
+    let Some(frame) = followed.faces.iter().position(Option::is_none) else { return Ok(()) };
+    let remedy = "leave out --upstream-parity, which needs a face in every frame";
+    Err(Problem::new(format!("frame {frame}"), "a face", "none").remedy(remedy).input())
+}
+
 /// The video whose mouth is made anew.
 struct Footage {
     gpu: Gpu,
     options: Options,
-    survey: Survey,
+    timeline: Timeline,
+    /// The one under way.
+    stretch: Stretch,
+    /// Width and height of the video.
+    size: [u32; 2],
     encoder: Encoder,
     regions: Regions,
     /// Side of the crop in pixels.
@@ -392,7 +526,7 @@ struct Footage {
     sources: FrameReader,
     encoded: FrameReader,
     occluder: Option<FrameReader>,
-    /// What is kept of frame 0, which every keyframe batch asks for.
+    /// What is kept of the stretch's first frame, which every keyframe batch asks for.
     first: Option<Clean>,
 }
 
@@ -400,20 +534,20 @@ impl Footage {
     /// Width and height of the frames that come out.
     fn size(&self) -> [u32; 2] {
         match self.options.paste {
-            Paste::Mask => self.survey.size,
+            Paste::Mask => self.size,
             Paste::None => [self.side as u32; 2],
         }
     }
 
-    /// The source frame that inside frame `inside` of the plan is made from.
+    /// The source frame that inside frame `inside` is made from.
     fn source_of(&self, inside: usize) -> u64 {
-        self.survey.timeline.source_of_inside(self.survey.plan.source(inside))
+        self.stretch.source_of(&self.timeline, inside)
     }
 
-    /// The mask of an inside frame, 1 where it is generated: `[1, side / step, side / step, 1]`.
-    fn mask(&mut self, inside: usize, step: usize) -> Result<Tensor> {
-        let source = self.source_of(inside);
-        let mask = self.options.mask.draw(&self.gpu, &[self.regions.face_in_crop(source as usize)], self.side)?;
+    /// The mask of a source frame, 1 where it is generated: `[1, side / step, side / step, 1]`.
+    fn mask(&mut self, source: u64, step: usize) -> Result<Tensor> {
+        let face = self.regions.face_in_crop(source as usize)?;
+        let mask = self.options.mask.draw(&self.gpu, &[face], self.side)?;
         let occluder = match &mut self.occluder {
             None => None,
             Some(reader) => match reader.frame(source)? {
@@ -429,58 +563,84 @@ impl Footage {
 
     fn encode(&mut self, frame: usize) -> Result<Clean> {
         let source = self.source_of(frame);
-        let region = self.regions.at(source as usize);
         let picture = upload_frame(&self.gpu, &mut self.encoded, source)?;
         let is_upstream = self.options.parity == Parity::Upstream;
         // Upstream: the whole picture, without antialiasing where it is shrunk.
-        let crop = match (self.options.face, is_upstream) {
+        let crop = match (self.options.crop, is_upstream) {
             (None, true) => picture.resize(self.side, self.side, Filter::Bilinear)?,
-            _ => picture.crop(&[region], self.side)?,
+            _ => picture.crop(&[self.regions.at(source as usize).map(self.side)], self.side)?,
         };
         let is_sample = self.options.sample_posterior || is_upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
         let latent = encode(&self.encoder, &crop.to_tensor()?, self.options.storage.coding, sample)?;
-        Ok(Clean { latent, mask: self.mask(frame, LATENT_STEP)? })
+        Ok(Clean { latent, mask: self.mask(source, LATENT_STEP)? })
     }
 }
 
 impl System for Footage {
-    /// The first frame.
+    fn begin(&mut self, stretch: &Stretch) {
+        (self.stretch, self.first) = (stretch.clone(), None);
+    }
+
+    /// The stretch's first frame.
     fn identity(&mut self, reporter: &mut Reporter<'_>) -> Result<Tensor> {
-        match self.clean(0, reporter)? {
+        match self.clean(self.stretch.inside.start, reporter)? {
             Some(first) => Ok(first.latent),
-            None => Err(Problem::new("frame 0", "latents", "none").shape()),
+            None => Err(Problem::new("first frame", "latents", "none").shape()),
         }
     }
 
     fn clean(&mut self, frame: usize, reporter: &mut Reporter<'_>) -> Result<Option<Clean>> {
-        if frame == 0 && self.first.is_some() {
+        let is_first = frame == self.stretch.inside.start;
+        if is_first && self.first.is_some() {
             return Ok(self.first.clone());
         }
         let clean = self.encode(frame)?;
         reporter.advance(Phase::Encoding, CODING_UNITS, [0, 0])?;
-        if frame == 0 {
+        if is_first {
             self.first = Some(clean.clone());
         }
         Ok(Some(clean))
     }
 
-    /// The source frame under `output` with the picture put back into it.
-    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame> {
+    /// The source frame under `output` with the pictures put back into it: each goes where the head has gone since the source
+    /// frame that it was made for.
+    fn finish(&mut self, pictures: &[Shown], output: u64) -> Result<Frame> {
         if self.options.paste == Paste::None {
-            return to_frame(picture);
+            let nearest = pictures.iter().max_by(|a, b| a.share.total_cmp(&b.share));
+            return to_frame(&nearest.ok_or_else(|| Problem::new("output frame", "a picture", "none").shape())?.picture);
         }
         let feather = self.options.feather.unwrap_or(self.side as f32 / 50.0);
-        let alpha = self.mask(inside, 1)?.feather_mask(feather)?;
-        let source = self.survey.timeline.moment(output).source;
-        let region = self.regions.at(source as usize);
+        let source = self.timeline.moment(output).source;
+        let alpha = self.mask(source, 1)?.feather_mask(feather)?;
+        let map = self.regions.at(source as usize).map(self.side);
         let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
-        to_frame(&whole.composite(picture, &[region], &alpha, feather)?)
+        let colours = match self.options.match_colours && self.options.parity == Parity::Corrected {
+            true => {
+                let crop = whole.crop(&[map], self.side)?;
+                let matched = pictures.iter().map(|shown| crop.seam_colours(&shown.picture, &alpha).map(Some));
+                matched.collect::<Result<Vec<_>>>()?
+            }
+            false => vec![None; pictures.len()],
+        };
+        let mut layers = Vec::with_capacity(pictures.len());
+        for (Shown { picture, inside, share }, colour) in pictures.iter().zip(&colours) {
+            let made_for = self.source_of(*inside) as usize;
+            let motion = self.regions.motion(made_for, source as usize)?;
+            let map = self.regions.at(made_for).map(self.side).then(&motion);
+            layers.push(Layer { crop: picture, map, share: *share, colour: colour.as_ref() });
+        }
+        to_frame(&whole.composite(&layers, &alpha, map, feather)?)
     }
 
     fn unchanged(&mut self, output: u64) -> Result<Frame> {
-        let source = self.survey.timeline.moment(output).source;
-        Ok(self.sources.frame_or_last(source)?.clone())
+        let source = self.timeline.moment(output).source;
+        let frame = self.sources.frame_or_last(source)?;
+        if self.options.paste == Paste::Mask {
+            return Ok(frame.clone());
+        }
+        let map = self.regions.at(source as usize).map(self.side);
+        to_frame(&upload(&self.gpu, frame)?.crop(&[map], self.side)?)
     }
 }
 
@@ -489,8 +649,8 @@ fn upload_frame(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
 }
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.
-fn occluded(gpu: &Gpu, frame: &Frame, region: Region, side: usize) -> Result<Tensor> {
-    let crop = upload(gpu, frame)?.crop(&[region], side)?.to_tensor()?;
+fn occluded(gpu: &Gpu, frame: &Frame, place: Placement, side: usize) -> Result<Tensor> {
+    let crop = upload(gpu, frame)?.crop(&[place.map(side)], side)?.to_tensor()?;
     // 0 or 1 by the middle grey: the slope is steeper than one level.
     crop.slice_channels(0, 1)?.affine(255.0, 0.0)?.clamp(0.0, 1.0)
 }

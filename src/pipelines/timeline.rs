@@ -34,6 +34,8 @@ pub struct Moment {
     pub source: u64,
     /// The frame at 25 a second whose mouth it gets; None where the source stays as it is.
     pub inside: Option<usize>,
+    /// Where its middle lies among those of the frames at 25 a second, 0 being the first one's.
+    pub place: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -101,6 +103,7 @@ impl Timeline {
             time_s: self.seconds(middle),
             source: self.source_at(self.folded(middle, cycle)),
             inside: inside.map(|output| Fps::INSIDE.frame_of(output, self.fps) as usize),
+            place: self.place(inside.unwrap_or(0)),
         }
     }
 
@@ -111,6 +114,11 @@ impl Timeline {
         let middle = start + inside as u128 * inside_ticks + inside_ticks / 2;
         let cycle = self.seams.partition_point(|seam| seam.inside <= inside as u64);
         self.source_at(self.folded(middle, cycle))
+    }
+
+    fn place(&self, output: u64) -> f64 {
+        let half = self.frame_ticks() as f64 * (output as f64 + 0.5);
+        half / self.inside_ticks() as f64 - 0.5
     }
 
     /// A second is `50 * fps.num` ticks.

@@ -5,8 +5,9 @@
 use super::job::{Embeddings, Phase, Reporter};
 use super::resume::WorkFolder;
 use super::sampling::{Course, Sampling, Step, WINDOWS_PER_CALL};
-use super::segments::{Chunk, Plan, Window};
+use super::segments::{Chunk, Window};
 use super::stage::{Conditions, StageNetworks, with_keyframes};
+use super::stretches::{Stretch, Stretches};
 use crate::diffusion::schedule::initial_scale;
 use crate::diffusion::{Branch, Denoiser};
 use crate::gpu::{Elem, Gpu, Mark};
@@ -34,9 +35,13 @@ pub(super) struct Clean {
     pub mask: Tensor,
 }
 
-/// What a published system puts into the two stages and makes of their pictures. Frames are counted at 25 a second.
+/// What a published system puts into the two stages and makes of their pictures. Frames are counted at 25 a second, over the
+/// whole job.
 pub(super) trait System {
-    /// Scaled latents that keyframes are conditioned on, `[1, height, width, 4]`.
+    /// From now on frames of `stretch` are asked for.
+    fn begin(&mut self, _stretch: &Stretch) {}
+
+    /// Scaled latents that the stretch's keyframes are conditioned on, `[1, height, width, 4]`.
     fn identity(&mut self, reporter: &mut Reporter<'_>) -> Result<Tensor>;
 
     /// What of a frame is to be kept; None where everything is generated.
@@ -49,13 +54,30 @@ pub(super) trait System {
         Ok([0.0, 0.0])
     }
 
-    /// Output frame `output`, whose picture is that of frame `inside`.
-    fn finish(&mut self, picture: &Rgb, inside: usize, output: u64) -> Result<Frame>;
+    /// Output frame `output`, which shows `pictures`.
+    fn finish(&mut self, pictures: &[Shown], output: u64) -> Result<Frame>;
 
     /// Output frame `output` where nothing is made anew.
     fn unchanged(&mut self, output: u64) -> Result<Frame> {
         Err(Problem::new(format!("output frame {output}"), "a picture of its own", "none").shape())
     }
+}
+
+/// A picture that an output frame shows.
+pub(super) struct Shown {
+    pub picture: Rgb,
+    /// The frame that it was made for.
+    pub inside: usize,
+    /// Of all that the output frame shows; they sum to 1.
+    pub share: f32,
+}
+
+/// The one picture of an output frame at 25 a second.
+pub(super) fn only(pictures: &[Shown]) -> Result<&Rgb> {
+    let [Shown { picture, .. }] = pictures else {
+        return Err(Problem::new("output frame", "one picture", pictures.len().to_string()).shape());
+    };
+    Ok(picture)
 }
 
 /// What becomes of the frame that two windows share.
@@ -92,10 +114,11 @@ impl Stage {
 /// Latents of one frame; pictures of several are averaged.
 type FrameLatents = Vec<Tensor>;
 
-/// Makes the frames of a plan, in order.
+/// Makes the frames of a job's stretches, in order.
 pub(super) struct TwoStage {
     pub gpu: Gpu,
-    pub plan: Plan,
+    /// The one under way.
+    pub stretch: Stretch,
     pub sampling: Sampling,
     pub keyframes: Stage,
     pub interpolation: Stage,
@@ -123,8 +146,8 @@ pub(super) struct State {
     /// Finished latents that are not decoded yet, from frame `decoded` on.
     pending: VecDeque<FrameLatents>,
     decoded: usize,
-    /// The last frame that was decoded.
-    current: Option<(usize, Rgb)>,
+    /// The last two frames that were decoded.
+    recent: VecDeque<(usize, Rgb)>,
 }
 
 /// A chunk whose keyframes are made and whose windows are being made.
@@ -145,18 +168,22 @@ impl OpenChunk {
 }
 
 impl TwoStage {
-    /// All work there is, in units of progress; `frames` are encoded beside it.
-    pub fn units(&self, frames: usize) -> f64 {
+    /// All work of `stretches`, in units of progress; `frames` are encoded beside it.
+    pub fn units(&self, stretches: &Stretches, frames: usize) -> f64 {
         let clips = |stage: &Stage, clips: usize| clips as f64 * stage.course.work();
-        let coding = CODING_UNITS * (frames + self.plan.output_frames()) as f64;
-        clips(&self.keyframes, self.plan.batch_count()) + clips(&self.interpolation, self.plan.window_count()) + coding
+        let coding = CODING_UNITS * (frames + stretches.inside_frames()) as f64;
+        clips(&self.keyframes, stretches.batch_count()) + clips(&self.interpolation, stretches.window_count()) + coding
     }
 
-    /// The picture of frame `inside`; frames are asked for in order.
+    /// Goes on with another stretch.
+    pub fn begin(&mut self, stretch: &Stretch) {
+        (self.stretch, self.state) = (stretch.clone(), State::default());
+    }
+
+    /// The picture of the stretch's frame `inside`, counted over the job; frames are asked for in order, up to one before the last.
     pub fn picture(&mut self, inside: usize, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<Rgb> {
-        if let Some((index, picture)) = &self.state.current
-            && *index == inside
-        {
+        let inside = inside - self.stretch.inside.start;
+        if let Some((_, picture)) = self.state.recent.iter().find(|(index, _)| *index == inside) {
             return Ok(picture.clone());
         }
         loop {
@@ -169,7 +196,8 @@ impl TwoStage {
             reporter.advance(Phase::Decoding, CODING_UNITS, [0, 0])?;
             if index == inside {
                 let picture = self.decode(&latents)?;
-                self.state.current = Some((inside, picture.clone()));
+                self.state.recent.truncate(1);
+                self.state.recent.push_front((inside, picture.clone()));
                 return Ok(picture);
             }
         }
@@ -212,13 +240,13 @@ impl TwoStage {
     /// The next chunk with its keyframes; what lies in the work folder is taken from there.
     fn open_chunk(&mut self, system: &mut dyn System, reporter: &mut Reporter<'_>) -> Result<OpenChunk> {
         let index = self.state.next_chunk;
-        if index >= self.plan.chunk_count() {
+        if index >= self.stretch.plan.chunk_count() {
             return Err(Problem::new("plan", format!("chunk {index}"), "its end").input());
         }
         if self.seam == Seam::AverageWithinChunks {
             self.state.shared = None;
         }
-        let chunk = self.plan.chunk(index);
+        let chunk = self.stretch.plan.chunk(index);
         let mut clean = BTreeMap::new();
         let mut keyframes: BTreeMap<usize, Tensor> = BTreeMap::new();
         if let (Some(slot), Some(latent)) = (chunk.carried, &self.state.carry) {
@@ -227,12 +255,13 @@ impl TwoStage {
         for batch in &chunk.batches {
             let Some(first) = batch.first() else { continue };
             let frames: Vec<usize> = batch.iter().map(|slot| slot.frame).collect();
-            let name = format!("keyframes{}.latents", first.index);
+            let noise_start = self.stretch.slots_before + first.index;
+            let name = format!("keyframes{noise_start}.latents");
             let stage: fn(&Self) -> &Stage = |stages| &stages.keyframes;
             let latents = match self.stored(&name, stage, frames.len(), reporter)? {
                 Some(latents) => latents,
                 None => {
-                    let clip = Clip { frames, reference: system.identity(reporter)?, noise_start: first.index };
+                    let clip = Clip { frames, reference: system.identity(reporter)?, noise_start };
                     let latents = self.clips(stage, &[clip], &mut clean, system, reporter)?.remove(0);
                     self.store(&name, &latents)?;
                     latents
@@ -258,7 +287,8 @@ impl TwoStage {
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
         let stage: fn(&Self) -> &Stage = |stages| &stages.interpolation;
-        let name = |window: &Window| format!("window{}.latents", window.index);
+        let before = self.stretch.windows_before;
+        let name = |window: &Window| format!("window{}.latents", before + window.index);
         let mut stored = Vec::new();
         for window in windows {
             stored.push(self.stored(&name(window), stage, window.frames.len(), reporter)?);
@@ -267,9 +297,9 @@ impl TwoStage {
         for (window, _) in windows.iter().zip(&stored).filter(|(_, stored)| stored.is_none()) {
             let [first, last] = window.keyframes;
             clips.push(Clip {
-                frames: window.frames.clone().map(|frame| self.plan.source(frame)).collect(),
+                frames: window.frames.clone().map(|frame| self.stretch.plan.source(frame)).collect(),
                 reference: Tensor::concat_channels(&[&open.keyframe(first)?, &open.keyframe(last)?])?,
-                noise_start: window.index * window.frames.len(),
+                noise_start: (before + window.index) * window.frames.len(),
             });
         }
         let sampled = match clips.is_empty() {
@@ -348,7 +378,7 @@ impl TwoStage {
     ) -> Result<Vec<Tensor>> {
         for &frame in clips.iter().flat_map(|clip| &clip.frames) {
             if !clean.contains_key(&frame)
-                && let Some(kept) = system.clean(frame, reporter)?
+                && let Some(kept) = system.clean(self.stretch.inside.start + frame, reporter)?
             {
                 clean.insert(frame, kept);
             }
@@ -396,13 +426,14 @@ impl TwoStage {
         };
         let inpaint = kept.as_ref().map(|(clean, mask)| Inpaint { mask, clean });
 
-        let audio = stage.projection.forward(&stage.embeddings.pairs(&self.gpu, &frames)?)?;
+        let heard: Vec<usize> = frames.iter().map(|frame| self.stretch.inside.start + frame).collect();
+        let audio = stage.projection.forward(&stage.embeddings.pairs(&self.gpu, &heard)?)?;
         let audio = audio.reshape(&[clips.len(), per_clip, audio.last_dim()])?;
         let references: Vec<&Tensor> = clips.iter().map(|clip| &clip.reference).collect();
         let reference = Tensor::stack_rows(&references)?;
         let emotion = match stage.unet.feels() {
             true => {
-                let feelings = frames.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
+                let feelings = heard.iter().map(|&frame| system.feeling(frame)).collect::<Result<Vec<_>>>()?;
                 stage.unet.emotion(&self.gpu, &feelings)?
             }
             false => None,
@@ -464,7 +495,7 @@ fn all_or_none<'a, T>(frames: &[usize], kept: &'a BTreeMap<usize, T>) -> Result<
     }
 }
 
-/// One clip of a stage: the frames that it sees, its conditioning latents and where its noise starts.
+/// One clip of a stage: the frames of the stretch that it sees, its conditioning latents and where its noise starts.
 struct Clip {
     frames: Vec<usize>,
     reference: Tensor,

@@ -1,5 +1,5 @@
 use crate::{Fixture, close};
-use viseme::face::landmarks::{Face, Landmarks, Track};
+use viseme::face::landmarks::{Face, Landmarks};
 use viseme::media::{Audio, Fps};
 use viseme::metrics::lipleak::{LipLeak, THRESHOLD, mouth_aspect_ratio, mouth_aspect_ratios};
 use viseme::metrics::sync::{FLOOR_DB, Sync, correlation, loudness_db};
@@ -41,32 +41,30 @@ fn lipleak_by_hand() {
 }
 
 #[test]
-fn frames_without_a_face_are_kept_for_metrics_and_refused_for_lip_sync() {
+fn frames_without_a_face_are_kept() {
     let points = serde_json::to_string(&face([6.0, 12.0, 6.0]).to_vec()).unwrap();
     let blind = points.replacen("7.0", "null", 1);
     for json in [
         format!("[{points}, null, {blind}, {points}]"),
         format!(r#"{{"width": 320, "height": 240, "frames": [{points}, null, {blind}, {points}]}}"#),
     ] {
-        let track = Track::from_json("t.json", json.as_bytes()).unwrap();
-        let ratios = mouth_aspect_ratios(&track);
-        assert_eq!(ratios, [Some(0.3), None, None, Some(0.3)]);
-        let error = Landmarks::from_json("t.json", json.as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("t.json, frame 1") && error.exit_code() == 3, "{error}");
+        let landmarks = Landmarks::from_json("t.json", json.as_bytes()).unwrap();
+        assert_eq!(mouth_aspect_ratios(&landmarks), [Some(0.3), None, None, Some(0.3)]);
     }
-    let error = Landmarks::from_json("t.json", format!("[{blind}]").as_bytes()).unwrap_err();
-    assert!(error.to_string().contains("frame 0, point 0"), "{error}");
+    // Lip sync needs one.
+    let blind = Landmarks::from_json("t.json", format!("[{blind}]").as_bytes()).unwrap();
+    let error = blind.for_pictures("t.json", [320, 240]).unwrap_err();
+    assert!(error.to_string().contains("t.json: expected a face in a frame or more") && error.exit_code() == 3, "{error}");
 
     let mut values: Vec<f32> = [face([6.0, 12.0, 6.0]), face([0.0; 3])].concat().concat();
     values[136] = f32::NAN;
     let npy = npy(&values);
-    assert_eq!(mouth_aspect_ratios(&Track::from_npy("t.npy", &npy).unwrap()), [Some(0.3), None]);
-    assert!(Landmarks::from_npy("t.npy", &npy).unwrap_err().to_string().contains("frame 1, point 0"));
+    assert_eq!(mouth_aspect_ratios(&Landmarks::from_npy("t.npy", &npy).unwrap()), [Some(0.3), None]);
 
-    // Infinity is no way to say that nothing was found, and other faults are faults for both.
-    assert!(Track::new("t", vec![Some([[f32::INFINITY; 2]; 68])]).is_err());
+    // Infinity is no way to say that nothing was found.
+    assert!(Landmarks::new("t", vec![[[f32::INFINITY; 2]; 68]], None).is_err());
     for broken in ["[]", "[[[1, 2]]]", "[[]]", "{}", "[7]"] {
-        assert!(Track::from_json("t.json", broken.as_bytes()).is_err(), "{broken}");
+        assert!(Landmarks::from_json("t.json", broken.as_bytes()).is_err(), "{broken}");
     }
 }
 
@@ -135,7 +133,7 @@ fn mouth_and_sound_agree_with_python() {
     let fixture = Fixture::read();
     let face = &fixture.config["face"];
     let points: Vec<Face> = bytemuck::pod_collect_to_vec(&fixture.bytes("input.landmarks"));
-    let track = Track::from_npy("fixture", &npy(points.as_flattened().as_flattened())).unwrap();
+    let track = Landmarks::from_npy("fixture", &npy(points.as_flattened().as_flattened())).unwrap();
     let ratios = mouth_aspect_ratios(&track);
     let want = fixture.floats("output.mouth_aspect_ratio");
     assert_eq!(ratios.len(), want.len());

@@ -1,7 +1,7 @@
 use crate::gpu;
 use crate::mouth::face;
 use viseme::Result;
-use viseme::face::landmarks::Track;
+use viseme::face::landmarks::Landmarks;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::metrics::{Inputs, Options, Pictures, Report, measure};
 
@@ -38,8 +38,8 @@ fn greys(levels: &[u8], size: [u32; 2]) -> Box<dyn FrameSource> {
     Box::new(Greys { levels: levels.to_vec(), size, next: 0 })
 }
 
-fn track(heights: &[Option<f32>]) -> Track {
-    Track::new("track", heights.iter().map(|height| height.map(|h| face([h; 3]))).collect()).unwrap()
+fn track(heights: &[Option<f32>]) -> Landmarks {
+    Landmarks::of_frames("track", heights.iter().map(|height| height.map(|h| face([h; 3]))).collect(), None).unwrap()
 }
 
 /// Ten frames: ratios 0.0375 h, two without a face, with a tone that is loud where the mouth is open.
