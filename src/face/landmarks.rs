@@ -1,6 +1,6 @@
 //! 68 landmarks per frame in iBUG order (0-16 jaw, 17-26 brows, 27-30 nose bridge, 31-35 nostrils, 36-47 eyes, 48-59
 //! outer lip, 60-67 inner lip), in pixels, x right and y down; read from JSON or .npy, checked, scaled once. MediaPipe's face mesh is
-//! taken too, as the 68 of its points that lie there.
+//! taken too, as 68 points of it with the jaw where dlib would put it ([`mesh`]).
 
 use std::path::Path;
 

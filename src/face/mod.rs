@@ -2,6 +2,6 @@
 
 pub mod landmarks;
 pub mod mask;
-mod mesh;
+pub mod mesh;
 mod npy;
 mod order;
