@@ -5,3 +5,4 @@ pub mod mask;
 pub mod mesh;
 mod npy;
 mod order;
+pub mod shots;
