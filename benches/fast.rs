@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         let weights = WeightSet::demo(Role::LIPSYNC)?;
         table(&gpu, "lipsync", |sampling, work| {
             let options = lipsync::Options { sampling, paste: lipsync::Paste::None, ..Default::default() };
-            let job = lipsync::LipSync::new(&gpu, &weights, video, audio(), landmarks.clone());
+            let job = lipsync::LipSync::new(&gpu, &weights, video, audio()).landmarks(landmarks.clone());
             job.options(options).resume(work).frames()
         })?;
     }

@@ -164,7 +164,7 @@ fn lipsync(watch: &Watch, weights: &WeightSet) {
     let face = Some(Region { left: 200.0, top: 80.0, width: 3.0 * SIDE, height: 3.0 * SIDE });
     let options =
         lipsync::Options { sampling: sampling(), guidance: Guidance::None, face, ..lipsync::Options::default() };
-    let job = LipSync::new(&watch.gpu, weights, video, tone(100), landmarks).options(options);
+    let job = LipSync::new(&watch.gpu, weights, video, tone(100)).landmarks(landmarks).options(options);
     made(watch, job.frames().unwrap());
 }
 

@@ -43,7 +43,7 @@ fn landmarks_read_alike_from_every_form() {
     let bare = from_json(json!(frames));
     let sized = from_json(json!({ "width": 200, "height": 100, "frames": frames }));
     assert_eq!((bare.len(), bare.size(), sized.size()), (2, None, Some([200, 100])));
-    assert_eq!(bare.face(1)[27], [46.75, 33.4]);
+    assert_eq!(bare.face(1).unwrap()[27], [46.75, 33.4]);
     assert_eq!((bare.face(1), bare.face(0)), (sized.face(1), sized.face(0)));
     assert_eq!(bare.face(99), bare.face(1));
 
@@ -59,10 +59,10 @@ fn landmarks_read_alike_from_every_form() {
         ("<i8", whole.clone().flat_map(|v| (v as i64).to_le_bytes()).collect()),
     ] {
         let read = Landmarks::from_npy("a.npy", &npy(description, "(2, 68, 2)", bytes)).unwrap();
-        assert_eq!((read.face(1)[27], read.face(0)[0]), ([6.0, -7.0], [-30.0, 0.0]), "{description}");
+        assert_eq!((read.face(1).unwrap()[27], read.face(0).unwrap()[0]), ([6.0, -7.0], [-30.0, 0.0]), "{description}");
     }
     let u1 = flat.iter().map(|&v| v as u8).collect();
-    assert_eq!(Landmarks::from_npy("a.npy", &npy("|u1", "(2, 68, 2)", u1)).unwrap().face(1)[27], [46.0, 33.0]);
+    assert_eq!(Landmarks::from_npy("a.npy", &npy("|u1", "(2, 68, 2)", u1)).unwrap().face(1).unwrap()[27], [46.0, 33.0]);
 }
 
 fn npy(description: &str, shape: &str, data: Vec<u8>) -> Vec<u8> {
@@ -129,10 +129,10 @@ fn broken_landmarks_are_named() {
 fn landmarks_are_scaled_once_and_kept_near_the_picture() {
     let new = |dx, size| Landmarks::new("a", vec![face(&points(dx))], size).unwrap();
     let scaled = new(0.5, Some([200, 100])).for_pictures("a", [100, 100]).unwrap();
-    assert_eq!((scaled.face(0)[27], scaled.size()), ([22.0, 33.0], Some([100, 100])));
+    assert_eq!((scaled.face(0).unwrap()[27], scaled.size()), ([22.0, 33.0], Some([100, 100])));
     let again = scaled.for_pictures("a", [100, 100]).unwrap();
     assert_eq!(again, scaled);
-    assert_eq!(new(0.5, None).for_pictures("a", [100, 100]).unwrap().face(0)[27], [44.0, 33.4]);
+    assert_eq!(new(0.5, None).for_pictures("a", [100, 100]).unwrap().face(0).unwrap()[27], [44.0, 33.4]);
 
     // The face is 67 wide: it may stand out by 33.
     assert!(new(-43.0, None).for_pictures("a", [100, 100]).is_ok());
@@ -176,7 +176,7 @@ fn mediapipes_points_become_the_68() {
         let from_json = Landmarks::from_json("a", &serde_json::to_vec(&json!([mesh])).unwrap()).unwrap();
         let from_npy = Landmarks::from_npy("a", &npy("<f4", &format!("(1, {count}, 2)"), flat)).unwrap();
         assert_eq!(from_json, from_npy);
-        let face = from_json.face(0);
+        let face = from_json.face(0).unwrap();
         // The bridge of the nose, both outer corners of the eyes, both corners of the mouth; two that are means.
         for (ibug, mesh) in [(27, 168.0), (36, 33.0), (45, 263.0), (48, 61.0), (54, 291.0), (29, 100.0), (59, 136.0)] {
             assert_eq!(face[ibug], [mesh, 1_000.0 + mesh], "point {ibug} of {count}");
@@ -192,7 +192,7 @@ fn demo() -> Landmarks {
 
 /// `landmarks` with every point changed by `change`, as landmarks of pictures of 4000x4000.
 fn checked(landmarks: &Landmarks, change: impl Fn([f64; 2]) -> [f64; 2]) -> Result<(), String> {
-    let changed = |frame: usize| landmarks.face(frame).map(|p| change(p.map(f64::from)).map(|v| v as f32));
+    let changed = |frame: usize| landmarks.face(frame).unwrap().map(|p| change(p.map(f64::from)).map(|v| v as f32));
     let faces = (0..landmarks.len()).map(changed).collect();
     let fitted = Landmarks::new("a", faces, None).unwrap().for_pictures("a", [4_000, 4_000]);
     fitted.map(drop).map_err(|e| e.to_string())
@@ -239,7 +239,7 @@ fn points_in_another_form_are_refused_by_name() {
     // Every other point, and whole parts, in each other's place.
     let shuffle = |order: &dyn Fn(usize) -> usize, frames: usize| {
         let shuffled = |frame: usize| {
-            let face = upright.face(frame);
+            let face = upright.face(frame).unwrap();
             std::array::from_fn(|i| face[if frame < frames { order(i) } else { i }])
         };
         Landmarks::new("a", (0..upright.len()).map(shuffled).collect(), None).unwrap().for_pictures("a", [320, 320])

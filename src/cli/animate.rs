@@ -1,26 +1,29 @@
 use super::input::Input;
-use super::job::{JobOptions, Made, Target, guidance, numbers, square};
+use super::job::{JobOptions, Made, PasteArg, Target, guidance, numbers, square};
 use super::progress::{Output, ProgressBar};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use viseme::diffusion::{AUTO_SCALE, Guidance};
+use viseme::face::tracking::FaceChoice;
 use viseme::gpu::Gpu;
 use viseme::media::frames::read_picture_by;
 use viseme::media::picture::holds_picture;
 use viseme::media::probe::Look;
 use viseme::media::writer::Sound;
 use viseme::media::{Fps, Frame};
-use viseme::pipelines::animate::{Animate, Options as Job};
+use viseme::ops::Region;
+use viseme::pipelines::animate::{Animate, Options as Job, Survey};
 use viseme::pipelines::emotion::Emotion;
 use viseme::pipelines::resume::{Identity, file_identity};
+use viseme::pipelines::stretches::Stretches;
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
 
 /// Animate a portrait by speech (KeyFace), with emotion.
 ///
 /// The portrait is a picture (PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF; HEIC where ffmpeg reads it), turned as its EXIF says and on
-/// black where it is transparent, or a video whose first frame is taken; best is a square crop around the face. Speech
-/// may be of any length; laughter, sighs and other sounds need nothing but being in it.
+/// black where it is transparent, or a video whose first frame is taken. The face is found, and a square around it is animated
+/// (--dry-run says which). Speech may be of any length; laughter, sighs and other sounds need nothing but being in it.
 ///
 /// $ viseme animate --image face.png --audio speech.wav --out out.mp4 --weights models/ --emotion happy
 ///
@@ -43,9 +46,15 @@ pub struct Options {
     /// Every emotion half as strong again
     #[arg(long)]
     accentuate: bool,
-    /// The square to animate, in the portrait's pixels [default: the largest in its middle]
-    #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true)]
-    face: Option<String>,
+    /// The face to animate: largest, left, right, or the one at X,Y in pixels
+    #[arg(long, value_name = "WHICH", default_value = "largest", help_heading = "Face")]
+    face: FaceChoice,
+    /// The square to animate, in the portrait's pixels [default: around the face; where none is found, the largest in the middle]
+    #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true, conflicts_with = "face", help_heading = "Face")]
+    crop: Option<String>,
+    /// none: the square alone; mask: put back into the whole portrait
+    #[arg(long, value_enum, default_value = "none", help_heading = "Face")]
+    paste: PasteArg,
 
     /// Guidance between keyframes: none, auto (by the weaker network, scale 2), auto,SCALE, or AUDIO,REFERENCE [default: auto
     /// where the weaker network is there, else none]
@@ -96,7 +105,7 @@ pub fn run(options: &Options) -> Result<()> {
     let side = weights.crop_side(Role::KeyfaceInterpolation)?;
     let sound = Sound { path: common.audio.clone(), start_s: common.audio_offset, part: None };
     let target = Target {
-        size: [side as u32; 2],
+        size: if options.paste == PasteArg::None { [side as u32; 2] } else { size },
         fps: Fps::INSIDE,
         frames: output_frames as u64,
         look: Look::standard(),
@@ -106,16 +115,18 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let (format, notes) = common.try_output(&target)?;
     let mut lines = vec![
-        ("portrait", format!("{width}x{height}, {}", options.place(size))),
+        ("portrait", format!("{width}x{height}, {}", options.place(size, &survey))),
         ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-        ("output", format!("{side}x{side}, {output_frames} frames at 25 a second")),
+        ("output", format!("{}x{}, {output_frames} frames at 25 a second", target.size[0], target.size[1])),
         ("file", format.clone()),
     ];
     lines.extend(notes.iter().map(|note| ("note", note.clone())));
+    let Region { left, top, width: crop_width, height: crop_height } = survey.place.region;
     let fields = serde_json::json!({"width": width, "height": height, "output_frames": output_frames,
-        "output_format": format, "notes": notes});
+        "crop": [left, top, crop_width, crop_height], "face_found": survey.is_found, "output_format": format, "notes": notes});
     let demand = survey.demand(&job, &weights)?;
-    common.describe(&gpu, &weights, &survey.plan, &demand, (&lines, fields))?;
+    let stretches = Stretches::whole(survey.plan, output_frames as u64);
+    common.describe(&gpu, &weights, &stretches, &demand, (&lines, fields))?;
     if common.dry_run {
         return Ok(());
     }
@@ -144,7 +155,9 @@ impl Options {
             guidance: self.job.guidance()?,
             interpolation_guidance: self.interpolation_guidance.as_deref().map(between_keyframes).transpose()?,
             emotion: if self.accentuate { emotion.accentuated() } else { emotion },
-            face: self.face.as_deref().map(|text| square("--face", text)).transpose()?,
+            face: self.face.clone(),
+            crop: self.crop.as_deref().map(|text| square("--crop", text)).transpose()?,
+            paste: self.paste.into(),
             sample_posterior: self.job.sample_latents,
             parity: self.job.parity(),
             storage: self.job.storage(),
@@ -152,15 +165,16 @@ impl Options {
     }
 
     /// Which square of the picture is animated.
-    fn place(&self, [width, height]: [u32; 2]) -> String {
-        match &self.face {
-            Some(face) => format!("of it the square {face}"),
-            None if width == height => "all of it".to_string(),
-            None if self.job.upstream_parity => "all of it, squeezed into a square".to_string(),
-            None => format!(
-                "of it the {} pixels square in the middle (--face LEFT,TOP,SIDE for another)",
-                width.min(height)
-            ),
+    fn place(&self, [width, height]: [u32; 2], survey: &Survey) -> String {
+        let Region { left, top, width: side, height: rows } = survey.place.region;
+        let is_all = left == 0.0 && top == 0.0 && [side, rows] == [f64::from(width), f64::from(height)];
+        let square = format!("{left:.0},{top:.0},{side:.0}");
+        match () {
+            () if is_all && width == height => "all of it".to_string(),
+            () if is_all => "all of it, squeezed into a square".to_string(),
+            () if survey.is_found => format!("of it the square {square} around the face"),
+            () if self.crop.is_some() => format!("of it the square {square}"),
+            () => format!("no face found: of it the square {square} in the middle (--crop LEFT,TOP,SIDE for another)"),
         }
     }
 
@@ -187,7 +201,8 @@ impl Options {
         for (option, value) in [
             ("--emotion", self.emotion.clone()),
             ("--accentuate", self.accentuate.to_string()),
-            ("--face", given(&self.face)),
+            ("--face", format!("{:?}", self.face)),
+            ("--crop", given(&self.crop)),
             ("--interpolation-guidance", given(&self.interpolation_guidance)),
         ] {
             identity.insert(option.into(), value);

@@ -15,9 +15,10 @@ use viseme::media::writer::{Sound, Tracks, Trial, VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, disk};
 use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
-use viseme::pipelines::segments::{Parity, Plan};
+use viseme::pipelines::segments::Parity;
+use viseme::pipelines::stretches::Stretches;
 use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
-use viseme::pipelines::{Approximation, Cancel, Frames, Progress, Sampling};
+use viseme::pipelines::{Approximation, Cancel, Frames, Paste, Progress, Sampling};
 use viseme::{Error, Problem, Result};
 
 #[derive(Args)]
@@ -121,6 +122,22 @@ impl From<Fast> for Approximation {
             Fast::Guidance => Self::Guidance,
             Fast::Reuse => Self::Reuse,
             Fast::Steps => Self::Steps,
+        }
+    }
+}
+
+/// What becomes of the decoded crop.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PasteArg {
+    Mask,
+    None,
+}
+
+impl From<PasteArg> for Paste {
+    fn from(paste: PasteArg) -> Self {
+        match paste {
+            PasteArg::Mask => Self::Mask,
+            PasteArg::None => Self::None,
         }
     }
 }
@@ -375,7 +392,7 @@ impl JobOptions {
         &self,
         gpu: &Gpu,
         weights: &WeightSet,
-        plan: &Plan,
+        stretches: &Stretches,
         demand: &Demand,
         (lines, mut fields): (&[(&str, String)], serde_json::Value),
     ) -> Result<()> {
@@ -386,11 +403,12 @@ impl JobOptions {
         let rate = viseme::ops::rate(gpu)?.flops;
         let seconds = estimate.flops / rate;
         let is_software = gpu.capabilities().kind == "software";
-        let (chunks, batches, windows) = (plan.chunk_count(), plan.batch_count(), plan.window_count());
+        let (chunks, batches) = (stretches.chunk_count(), stretches.batch_count());
+        let windows = stretches.window_count();
         if self.output() == Output::Json {
             let plan = serde_json::json!({"event": "plan", "device": gpu.capabilities().name, "software_device": is_software,
                 "chunks": chunks, "keyframe_batches": batches, "windows": windows,
-                "inside_frames": plan.output_frames(), "unet_evaluations": demand.clip_evaluations,
+                "inside_frames": stretches.inside_frames(), "unet_evaluations": demand.clip_evaluations,
                 "weight_bytes": estimate.weight_bytes, "winograd_bytes": estimate.winograd_bytes, "work_bytes": estimate.work_bytes,
                 "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.is_demo});
             for (name, value) in plan.as_object().into_iter().flatten() {

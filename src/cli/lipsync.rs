@@ -1,15 +1,18 @@
+use super::faces::{self, FaceOptions};
 use super::input::Input;
-use super::job::{JobOptions, Made, Target, is_same_file, square};
+use super::job::{JobOptions, Made, PasteArg, Target, is_same_file};
 use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
+use viseme::face::smoothing::SMOOTHING;
 use viseme::gpu::Gpu;
 use viseme::media::probe::VideoInfo;
 use viseme::media::writer::{Sound, SoundPart};
 use viseme::media::{Audio, Fps, FrameTimes};
-use viseme::pipelines::lipsync::{LipSync, Options as Job, Paste, Survey};
+use viseme::pipelines::Paste;
+use viseme::pipelines::lipsync::{LipSync, Options as Job, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
 use viseme::pipelines::timeline::{Extend, Timeline};
@@ -18,18 +21,27 @@ use viseme::{Problem, Result};
 
 /// Give a video new speech (KeySync): the mouth follows the audio, everything else stays.
 ///
-/// The video may be anything that ffmpeg reads, or a folder of pictures; so may the output. Landmarks are 68 points per
-/// frame (iBUG order), as JSON or .npy. A run that was stopped goes on where it was when the same command is started again.
+/// The video may be anything that ffmpeg reads, or a folder of pictures; so may the output. The face is found and followed,
+/// shot by shot; where there are several, --face says which, and a second run on the first one's result dubs another. Frames
+/// without it stay as they are. A run that was stopped goes on where it was when the same command is started again.
 ///
-/// $ viseme lipsync --video in.mp4 --audio speech.wav --landmarks points.json --out out.mp4 --weights models/
+/// $ viseme lipsync --video in.mp4 --audio speech.wav --out out.mp4
+///
+/// What will be worked on, before hours of it: --dry-run, or `viseme faces --video in.mp4 --sheet sheet.png`.
 #[derive(Args)]
 pub struct Options {
     /// The video to change: any file that ffmpeg reads, a picture, or a folder of pictures
     #[arg(long, value_name = "FILE")]
     video: PathBuf,
-    /// 68 points per frame in the video's pixels: .json ([[[x, y], ..], ..]) or .npy ([frames, 68, 2])
-    #[arg(long, value_name = "FILE")]
-    landmarks: PathBuf,
+    #[command(flatten)]
+    faces: FaceOptions,
+    /// Points of another program in place of those that are found: 68 per frame (iBUG order) in the video's pixels, null or NaN
+    /// where there is no face: .json ([[[x, y], ..], ..]) or .npy ([frames, 68, 2])
+    #[arg(long, value_name = "FILE", conflicts_with = "face", help_heading = "Face")]
+    landmarks: Option<PathBuf>,
+    /// How strongly the points are smoothed over time: 1 as usual, 0 not at all
+    #[arg(long, value_name = "STRENGTH", default_value_t = SMOOTHING, help_heading = "Face")]
+    smoothing: f64,
 
     /// What is generated: box, full, heart, mouth or face
     #[arg(long, default_value = "box", value_name = "KIND")]
@@ -37,9 +49,6 @@ pub struct Options {
     /// Landmark where the mask begins
     #[arg(long, default_value_t = NOSE_INDEX, value_name = "N")]
     nose_index: usize,
-    /// The square to work on, in the video's pixels, SIDE in rows [default: around the landmarks]
-    #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true)]
-    face: Option<String>,
     /// Pictures of the video's size, white where something in front of the face must stay
     #[arg(long, value_name = "DIR|FILE")]
     occluder_mask: Option<PathBuf>,
@@ -85,6 +94,9 @@ pub struct Options {
     job: JobOptions,
 }
 
+/// More would make a mouth of rubber.
+const MOST_SMOOTHING: f64 = 10.0;
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LengthArg {
     Audio,
@@ -99,12 +111,6 @@ enum ExtendArg {
     Hold,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum PasteArg {
-    Mask,
-    None,
-}
-
 pub fn run(options: &Options) -> Result<()> {
     let common = &options.job;
     let mut job = options.job()?;
@@ -114,15 +120,10 @@ pub fn run(options: &Options) -> Result<()> {
     if common.upstream_parity {
         input = input.in_eight_bits();
     }
-    let landmarks = Landmarks::read(&options.landmarks)?;
-    let (named, source) = (options.landmarks.display().to_string(), input.source()?);
-    let mut landmarks = landmarks.for_pictures(&named, source.size())?;
-    if let Some(times) = source.times() {
-        landmarks = landmarks.per_frame(&named, &times, source.fps())?;
-    }
-    if let Some(face) = job.face.as_mut().filter(|_| !common.upstream_parity) {
+    let landmarks = options.landmarks(&input)?;
+    if let Some(crop) = job.crop.as_mut().filter(|_| !common.upstream_parity) {
         // A square as it is shown.
-        face.width /= source.pixel_aspect();
+        crop.width /= input.source()?.pixel_aspect();
     }
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
     let gpu = common.device.open(common.output() != Output::Text)?;
@@ -130,28 +131,42 @@ pub fn run(options: &Options) -> Result<()> {
 
     let cancel = common.cancel();
     let bar = ProgressBar::new(common.output());
-    let lipsync = LipSync::new(&gpu, &weights, video, options.speech(&input), landmarks).options(job.clone());
-    let mut lipsync = lipsync.cancel_with(&cancel);
+    let looking = ProgressBar::new(common.output());
+    let lipsync = LipSync::new(&gpu, &weights, video, options.speech(&input)).options(job.clone());
+    let mut lipsync = lipsync.cancel_with(&cancel).on_look(|progress| looking.show(progress));
+    if let Some(landmarks) = landmarks {
+        lipsync = lipsync.landmarks(landmarks);
+    }
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
     }
-    let survey = lipsync.survey()?;
-    let crop = survey.crop_side / weights.crop_side(Role::Interpolation)? as f64;
+    let survey = lipsync.survey();
+    looking.finish();
+    let survey = survey?;
+    looking.check()?;
+    let side = weights.crop_side(Role::Interpolation)?;
+    let (regions, largest) = (survey.regions(&job, side)?, survey.crop_side(&job)?);
+    let crop = largest / side as f64;
     let [width, height] = survey.size;
-    let target = options.target(&input, &survey, weights.crop_side(Role::Interpolation)? as u32)?;
+    let target = options.target(&input, &survey, side as u32)?;
     let (format, notes) = common.try_output(&target)?;
     let mut lines = vec![
         ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
         ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
-        ("crop", enlarged(survey.crop_side, crop)),
-        ("output", format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.plan.output_frames())),
+        ("crop", enlarged(largest, crop)),
+        (
+            "output",
+            format!("{} frames ({} inside at 25 a second)", survey.output_frames, survey.stretches.inside_frames()),
+        ),
         ("file", format.clone()),
     ];
-    let notes: Vec<String> = input.notes().into_iter().chain(notes).collect();
+    let shots = faces::shots(&survey.followed, survey.timeline.times(), &regions);
+    lines.extend(shots.lines(common.dry_run).into_iter().map(|line| ("face", line)));
+    let notes: Vec<String> = input.notes().into_iter().chain(without_face(&survey)).chain(notes).collect();
     lines.extend(notes.iter().map(|note| ("note", note.clone())));
     let fields = serde_json::json!({"width": width, "height": height, "output_frames": survey.output_frames,
-        "crop_side": survey.crop_side, "crop_enlarged": crop, "output_format": format, "notes": notes});
-    common.describe(&gpu, &weights, &survey.plan, &survey.demand(&job)?, (&lines, fields))?;
+        "crop_side": largest, "crop_enlarged": crop, "shots": shots.to_json(), "output_format": format, "notes": notes});
+    common.describe(&gpu, &weights, &survey.stretches, &survey.demand(&job)?, (&lines, fields))?;
     if common.dry_run {
         return Ok(());
     }
@@ -159,6 +174,22 @@ pub fn run(options: &Options) -> Result<()> {
     let frames = common
         .run(&gpu, identity, &target, &bar, |work, observer| lipsync.resume(work).on_progress(observer).frames())?;
     common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+}
+
+/// Which frames stay as they are because the face is not in them, a sentence.
+fn without_face(survey: &Survey) -> Option<String> {
+    /// As many are listed.
+    const LISTED: usize = 6;
+    let fps = survey.timeline.fps().as_f64();
+    let missing = survey.without_face();
+    let listed: Vec<String> = missing.iter().take(LISTED).map(|frames| seconds(frames, fps)).collect();
+    let more = missing.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} more stretches") } else { String::new() };
+    (!missing.is_empty()).then(|| format!("no face from {}{more}: these frames stay as they are", listed.join(", ")))
+}
+
+fn seconds(frames: &std::ops::Range<u64>, fps: f64) -> String {
+    format!("{:.2} to {:.2} s", frames.start as f64 / fps, frames.end as f64 / fps)
 }
 
 /// How many frames a video has, and when.
@@ -209,12 +240,13 @@ impl Options {
                 ExtendArg::Hold => Extend::Hold,
             },
             part_s: self.part_s(),
-            paste: match self.paste {
-                PasteArg::Mask => Paste::Mask,
-                PasteArg::None => Paste::None,
-            },
+            paste: self.paste.into(),
             feather: self.feather,
-            face: self.face.as_deref().map(|text| square("--face", text)).transpose()?,
+            face: self.faces.face.clone(),
+            crop: self.faces.crop()?,
+            smoothing: self.smoothing()?,
+            cut_threshold: self.faces.cut_threshold,
+            match_colours: true,
             sample_posterior: self.job.sample_latents,
             parity: self.job.parity(),
             storage: self.job.storage(),
@@ -245,6 +277,25 @@ impl Options {
         })
     }
 
+    /// The landmarks that were given, for the video's pictures and frames.
+    fn landmarks(&self, input: &Input) -> Result<Option<Landmarks>> {
+        let Some(path) = &self.landmarks else { return Ok(None) };
+        let (named, source) = (path.display().to_string(), input.source()?);
+        let landmarks = Landmarks::read(path)?.for_pictures(&named, source.size())?;
+        Ok(Some(match source.times() {
+            Some(times) => landmarks.per_frame(&named, &times, source.fps())?,
+            None => landmarks,
+        }))
+    }
+
+    fn smoothing(&self) -> Result<Option<f64>> {
+        if !(0.0..=MOST_SMOOTHING).contains(&self.smoothing) {
+            let expected = format!("0 to {MOST_SMOOTHING}");
+            return Err(Problem::new("--smoothing", expected, self.smoothing.to_string()).usage());
+        }
+        Ok((self.smoothing > 0.0).then_some(self.smoothing))
+    }
+
     fn named(&self) -> [(Role, &Option<PathBuf>); 5] {
         [
             (Role::Keyframe, &self.keyframe_weights),
@@ -259,14 +310,19 @@ impl Options {
     fn identity(&self, weights: &WeightSet, gpu: &Gpu) -> Result<Identity> {
         let mut identity = self.job.identity(weights, gpu)?;
         identity.insert("video".into(), file_identity(&self.video)?);
-        identity.insert("landmarks".into(), file_identity(&self.landmarks)?);
+        if let Some(path) = &self.landmarks {
+            identity.insert("landmarks".into(), file_identity(path)?);
+        }
         if let Some(path) = &self.occluder_mask {
             identity.insert("occluder mask".into(), file_identity(path)?);
         }
         for (option, value) in [
             ("--mask", format!("{:?}", self.mask)),
             ("--nose-index", self.nose_index.to_string()),
-            ("--face", self.face.clone().unwrap_or("none".to_string())),
+            ("--face", format!("{:?}", self.faces.face)),
+            ("--crop", self.faces.crop.clone().unwrap_or("none".to_string())),
+            ("--cut-threshold", self.faces.cut_threshold.to_string()),
+            ("--smoothing", self.smoothing.to_string()),
             ("--length", format!("{:?}", self.length)),
             ("--extend", format!("{:?}", self.extend)),
             ("--fps", self.fps.to_string()),

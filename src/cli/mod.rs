@@ -4,6 +4,7 @@ mod animate;
 mod bench;
 mod convert;
 mod devices;
+mod faces;
 mod input;
 mod job;
 mod lipsync;
@@ -35,10 +36,11 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad i
 
 #[derive(Subcommand)]
 enum Command {
-    // No line on these three: it would take the place of what the command's own help teaches.
+    // No line on these four: it would take the place of what the command's own help teaches.
     Lipsync(Box<lipsync::Options>),
     Animate(Box<animate::Options>),
     Metrics(Box<metrics::Options>),
+    Faces(Box<faces::Options>),
     /// Run golden files and compare: does this GPU compute right?
     Verify(verify::Options),
     /// Make a PyTorch checkpoint loadable (.pt to .safetensors).
@@ -222,6 +224,7 @@ pub fn run() -> ExitCode {
         Command::Lipsync(options) => lipsync::run(&options),
         Command::Animate(options) => animate::run(&options),
         Command::Metrics(options) => metrics::run(&options),
+        Command::Faces(options) => faces::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Verify(options) => verify::run(&options),

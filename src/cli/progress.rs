@@ -44,6 +44,7 @@ impl ProgressBar {
     pub fn show(&self, progress: Progress) {
         let share = progress.share();
         let name = match progress.phase {
+            Phase::Tracking => "finding faces",
             Phase::Listening => "listening",
             Phase::Encoding => "encoding",
             Phase::Keyframes => "keyframes",

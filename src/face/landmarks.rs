@@ -7,8 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::mesh;
-use super::npy::{NPY_MAGIC, Npy};
+use super::npy::{self, NPY_MAGIC, Npy};
 use super::order;
+use crate::media::file::write_whole;
 use crate::media::{Fps, FrameTimes};
 use crate::{Error, Problem, Result};
 
@@ -122,6 +123,27 @@ impl Landmarks {
             return Err(Problem::new(subject, "a picture size above 0", format!("{width}x{height}")).input());
         }
         Ok(Self { faces, size })
+    }
+
+    /// Writes what [`read`](Self::read) takes: .json with null for a frame without a face, else .npy `[frames, 68, 2]` in f32 with NaN.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = match path.extension() {
+            Some(end) if end.eq_ignore_ascii_case("json") => {
+                // Floats that read back to the same bits.
+                let frames = serde_json::json!(self.faces.iter().map(|face| face.map(|f| f.to_vec())).collect::<Vec<_>>());
+                let whole = match self.size {
+                    Some([width, height]) => serde_json::json!({"width": width, "height": height, "frames": frames}),
+                    None => frames,
+                };
+                whole.to_string().into_bytes()
+            }
+            _ => {
+                let values: Vec<f32> =
+                    self.faces.iter().flat_map(|face| face.unwrap_or([[f32::NAN; 2]; POINTS]).as_flattened().to_vec()).collect();
+                npy::of_f32(&[self.faces.len(), POINTS, 2], &values)
+            }
+        };
+        write_whole(path, &bytes)
     }
 
     pub fn len(&self) -> usize {

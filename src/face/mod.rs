@@ -1,8 +1,12 @@
 //! Where the face is, and which part of it is generated.
 
+pub mod finder;
 pub mod landmarks;
 pub mod mask;
 pub mod mesh;
 mod npy;
 mod order;
+pub mod sheet;
 pub mod shots;
+pub mod smoothing;
+pub mod tracking;

@@ -1,4 +1,4 @@
-//! NumPy array files, which landmarks come in.
+//! NumPy array files, which landmarks come in and go out.
 
 use crate::{Problem, Result};
 
@@ -91,6 +91,19 @@ impl<'a> Npy<'a> {
         let shape = sizes.collect::<Result<_, _>>().map_err(|_| broken("a header with a broken shape"))?;
         Ok(Self { number: *number, shape, data: &rest[length..] })
     }
+}
+
+/// A file of `values` in f32. Source: NEP 1, version 1.0.
+pub(super) fn of_f32(shape: &[usize], values: &[f32]) -> Vec<u8> {
+    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", sizes.join(", "));
+    // The data begin at a multiple of 64 bytes, a line break before them.
+    let before = NPY_MAGIC.len() + 4;
+    let padded = (before + header.len() + 1).next_multiple_of(64) - before;
+    header = format!("{header:<width$}\n", width = padded - 1);
+    let mut file = [NPY_MAGIC, &[1, 0], &(header.len() as u16).to_le_bytes(), header.as_bytes()].concat();
+    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    file
 }
 
 /// What follows `'key':` in a header.

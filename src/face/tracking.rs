@@ -69,7 +69,7 @@ impl FromStr for FaceChoice {
             let (x, y) = text.split_once(',')?;
             Some([number(x)?, number(y)?])
         };
-        let numbers = || text.split('+').map(|n| n.trim().parse().ok().filter(|&n: &usize| n > 0)).collect();
+        let numbers = || text.split('+').map(|n| n.trim().parse().ok().filter(|&n: &usize| n > 0)).collect::<Option<Vec<_>>>();
         let choice = match text {
             "largest" => Some(Self::Largest),
             "left" => Some(Self::Left),
@@ -116,7 +116,7 @@ struct Live {
 
 impl Tracker {
     /// A new shot begins where the picture changes by more than `cut_threshold`, see [`CutFinder`].
-    pub fn new(gpu: &Gpu, cut_threshold: f64) -> Result<Self> {
+    pub fn new(gpu: &Gpu, cut_threshold: f32) -> Result<Self> {
         Ok(Self {
             gpu: gpu.clone(),
             finder: FaceFinder::load(gpu)?,
@@ -175,7 +175,7 @@ impl Tracker {
         }
         let number = 1 + self.live.len() + self.done.len();
         let shot = self.shots.len().saturating_sub(1);
-        let faces = vec![Some(mesh::face_of(&found.points))];
+        let faces = vec![Some(mesh::to_face(&found.points))];
         self.live.push(Live { track: TrackedFace { number, shot, first: index, faces }, last: found, lost_s: None });
     }
 
@@ -210,7 +210,7 @@ impl Tracker {
 impl Live {
     fn see(&mut self, index: usize, seen: Mesh) {
         self.track.faces.resize(index - self.track.first, None);
-        self.track.faces.push(Some(mesh::face_of(&seen.points)));
+        self.track.faces.push(Some(mesh::to_face(&seen.points)));
         (self.last, self.lost_s) = (seen, None);
     }
 
@@ -244,7 +244,7 @@ fn is_same_place(a: &Mesh, b: &Mesh) -> bool {
 pub fn track(
     gpu: &Gpu,
     source: &mut dyn FrameSource,
-    cut_threshold: f64,
+    cut_threshold: f32,
     cancel: &Cancel,
     seen: &dyn Fn(u64),
 ) -> Result<Tracks> {
@@ -256,7 +256,7 @@ pub fn track(
 /// The shots of `source` alone.
 pub fn shots(
     source: &mut dyn FrameSource,
-    cut_threshold: f64,
+    cut_threshold: f32,
     cancel: &Cancel,
     seen: &dyn Fn(u64),
 ) -> Result<(Vec<Range<usize>>, FrameTimes)> {
@@ -450,15 +450,25 @@ impl Tracks {
         self.in_shot(shot).filter(is_fair).max_by(|a, b| place(a).total_cmp(&place(b)))
     }
 
-    /// The faces that `choice` means, smoothed with a strength of `smoothing`. Errors: as those of [`choose`](Self::choose).
-    pub fn follow(&self, choice: &FaceChoice, smoothing: Option<f64>) -> Result<Followed> {
-        let chosen = self.choose(choice)?;
+    /// The faces that `choice` means, by frame, as they were seen. Errors: as those of [`choose`](Self::choose).
+    pub fn seen(&self, choice: &FaceChoice) -> Result<Vec<Option<Face>>> {
+        Ok(self.by_frame(&self.choose(choice)?))
+    }
+
+    fn by_frame(&self, chosen: &[Option<&TrackedFace>]) -> Vec<Option<Face>> {
         let mut faces = vec![None; self.times.count() as usize];
         for track in chosen.iter().flatten() {
             for (to, from) in faces[track.first..].iter_mut().zip(&track.faces) {
                 *to = *from;
             }
         }
+        faces
+    }
+
+    /// The same with gaps bridged, smoothed with a strength of `smoothing`. Errors: as those of [`choose`](Self::choose).
+    pub fn follow(&self, choice: &FaceChoice, smoothing: Option<f64>) -> Result<Followed> {
+        let chosen = self.choose(choice)?;
+        let faces = self.by_frame(&chosen);
         let numbers = chosen.iter().map(|face| face.map(|face| face.number));
         Ok(Followed::prepared(faces, self.shots.iter().cloned().zip(numbers), &self.times, smoothing))
     }

@@ -438,6 +438,30 @@ fn run(text: &str) -> &str {
     &text[..end]
 }
 
+/// `frame` as a PNG file.
+pub fn write_picture(path: &Path, frame: &Frame) -> Result<()> {
+    let (format, [width, height]) = (image::ImageFormat::Png, [frame.width, frame.height]);
+    let written = match frame.depth {
+        Depth::Eight => {
+            image::save_buffer_with_format(path, &frame.rgb, width, height, image::ColorType::Rgb8, format)
+        }
+        Depth::Sixteen => {
+            // The encoder takes values in the machine's order.
+            let (values, _) = frame.rgb.as_chunks();
+            let values: Vec<u16> = values.iter().map(|&value| u16::from_le_bytes(value)).collect();
+            let bytes = bytemuck::cast_slice(&values);
+            image::save_buffer_with_format(path, bytes, width, height, image::ColorType::Rgb16, format)
+        }
+    };
+    written.map_err(|e| {
+        let source = match e {
+            image::ImageError::IoError(source) => source,
+            other => std::io::Error::other(other),
+        };
+        Error::Write { path: path.to_path_buf(), source }
+    })
+}
+
 /// Frames as `000000.png`, `000001.png`, ... in a folder that has its final name only when it is complete.
 pub struct FolderSink {
     dir: PathBuf,
@@ -521,26 +545,7 @@ impl FrameSink for FolderSink {
     fn write(&mut self, frame: &Frame) -> Result<()> {
         let path = self.file(self.next);
         check_size(&path.display().to_string(), *self.size.get_or_insert([frame.width, frame.height]), frame)?;
-        let (format, [width, height]) = (image::ImageFormat::Png, [frame.width, frame.height]);
-        let written = match frame.depth {
-            Depth::Eight => {
-                image::save_buffer_with_format(&path, &frame.rgb, width, height, image::ColorType::Rgb8, format)
-            }
-            Depth::Sixteen => {
-                // The encoder takes values in the machine's order.
-                let (values, _) = frame.rgb.as_chunks();
-                let values: Vec<u16> = values.iter().map(|&value| u16::from_le_bytes(value)).collect();
-                let bytes = bytemuck::cast_slice(&values);
-                image::save_buffer_with_format(&path, bytes, width, height, image::ColorType::Rgb16, format)
-            }
-        };
-        written.map_err(|e| {
-            let source = match e {
-                image::ImageError::IoError(source) => source,
-                other => std::io::Error::other(other),
-            };
-            Error::Write { path, source }
-        })?;
+        write_picture(&path, frame)?;
         self.next += 1;
         Ok(())
     }

@@ -6,8 +6,8 @@
 use super::audio::{beats_embeddings, frames_of, interpolation_embeddings, keyframe_embeddings};
 use super::emotion::Emotion;
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
-use super::region::refuse_outside;
+use super::job::{Embeddings, Paste, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
+use super::region::{Filmed, Placement, Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
 use super::segments::{Parity, Plan, UPSTREAM_CAP_S};
@@ -17,10 +17,12 @@ use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, 
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;
+use crate::face::shots::CutFinder;
+use crate::face::tracking::{FaceChoice, Tracker};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::{Audio, Fps, Frame, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Depth, KERNELS, Region, Rgb};
+use crate::ops::{Affine, Depth, KERNELS, Layer, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -34,8 +36,11 @@ pub struct Options {
     /// Of the frames between them; None: autoguidance where the weaker network is there, else none.
     pub interpolation_guidance: Option<Guidance>,
     pub emotion: Emotion,
-    /// The face's place in the picture; None: the square in its middle, in parity the whole picture, squeezed.
-    pub face: Option<Region>,
+    /// The face that is animated, where there are several.
+    pub face: FaceChoice,
+    /// The crop's place in the picture; None: a square around the face, in parity the whole picture, squeezed.
+    pub crop: Option<Region>,
+    pub paste: Paste,
     /// A random sample of the encoder's posterior instead of its mode.
     pub sample_posterior: bool,
     pub parity: Parity,
@@ -49,7 +54,9 @@ impl Default for Options {
             guidance: Guidance::default(),
             interpolation_guidance: None,
             emotion: Emotion::default(),
-            face: None,
+            face: FaceChoice::Largest,
+            crop: None,
+            paste: Paste::None,
             sample_posterior: false,
             parity: Parity::Corrected,
             storage: Storage::default(),
@@ -117,7 +124,7 @@ impl<'a> Animate<'a> {
         self
     }
 
-    /// What will be done, from a first pass over the audio.
+    /// What will be done, from a first pass over the audio and a look for the face.
     pub fn survey(&self) -> Result<Survey> {
         if let Some(survey) = self.surveyed.get() {
             return Ok(survey.clone());
@@ -127,10 +134,8 @@ impl<'a> Animate<'a> {
     }
 
     fn look(&self) -> Result<Survey> {
-        let Options { parity, face, emotion, .. } = &self.options;
-        if let Some(region) = *face {
-            refuse_outside(region, [self.portrait.width, self.portrait.height])?;
-        }
+        let Options { parity, emotion, .. } = &self.options;
+        let (place, is_found) = self.place()?;
         let samples =
             count_samples(&as_heard(&self.audio, *parity, PublishedChannels::FirstIfResampled), &self.reporter.cancel)?;
         let heard_frames = frames_of(samples);
@@ -140,7 +145,29 @@ impl<'a> Animate<'a> {
         };
         let plan = Plan::keyface(frames, *parity)?;
         emotion.check(&plan, frames, *parity)?;
-        Ok(Survey { samples, frames, heard_frames, plan })
+        Ok(Survey { place, is_found, samples, frames, heard_frames, plan })
+    }
+
+    /// The square that is animated, and whether it is one around a face that was found.
+    fn place(&self) -> Result<(Placement, bool)> {
+        let Options { parity, face, crop, .. } = &self.options;
+        let size = [self.portrait.width, self.portrait.height];
+        if let Some(region) = *crop {
+            refuse_outside(region, size)?;
+            return Ok((Placement::upright(region), false));
+        }
+        if *parity == Parity::Upstream {
+            return Ok((Placement::whole(size), false));
+        }
+        let mut tracker = Tracker::new(&self.gpu, CutFinder::THRESHOLD)?;
+        tracker.see(&self.portrait, 0.0)?;
+        let tracks = tracker.finish(size, FrameTimes::Constant { fps: Fps::INSIDE, count: 1 });
+        // Not every portrait is a photograph.
+        let is_found = !tracks.faces.is_empty() || *face != FaceChoice::Largest;
+        let faces = if is_found { tracks.seen(face)? } else { vec![None] };
+        let filmed = Filmed { size, pixel_aspect: 1.0, times: tracks.times, faces: faces.into(), shots: tracks.shots };
+        let regions = Regions::new(filmed, None, Parity::Corrected, 1)?;
+        Ok((regions.at(0).within(size), is_found))
     }
 
     /// Does it: finished frames in order, made as they are asked for. Errors come as the last item.
@@ -196,7 +223,15 @@ impl<'a> Animate<'a> {
         let latent = interpolation.latent_size()?;
         let side = LATENT_STEP * latent[0];
         let portrait = Portrait {
-            latent: encode_face(&gpu, &weights.encoder(&gpu, storage)?, &self.portrait, &options, side)?,
+            latent: encode_face(&gpu, &weights.encoder(&gpu, storage)?, &self.portrait, &options, survey.place, side)?,
+            pasted: match options.paste {
+                Paste::None => None,
+                Paste::Mask => Some(Pasted {
+                    whole: upload(&gpu, &self.portrait)?,
+                    map: survey.place.map(side),
+                    alpha: Tensor::from_f32(&gpu, &[1, side, side, 1], &vec![1.0; side * side])?,
+                }),
+            },
             emotion: options.emotion,
             frames,
             parity,
@@ -206,7 +241,7 @@ impl<'a> Animate<'a> {
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceInterpolation, storage)?,
             coding: storage.coding,
-            depth: Depth::Eight,
+            depth: portrait.pasted.as_ref().map_or(Depth::Eight, |pasted| pasted.whole.depth()),
             seam: match parity {
                 Parity::Corrected => Seam::Average,
                 Parity::Upstream => Seam::AverageWithinChunks,
@@ -223,13 +258,21 @@ impl<'a> Animate<'a> {
         reporter.total = stages.units(&stretches, 0);
         let times = FrameTimes::Constant { fps: Fps::INSIDE, count: total };
         let timeline = Timeline::new(times, Fps::INSIDE, Extend::Hold, frames);
-        Ok(Frames::new(stages, Box::new(portrait), reporter, [side as u32; 2], timeline, stretches, total))
+        let size = match options.paste {
+            Paste::None => [side as u32; 2],
+            Paste::Mask => [self.portrait.width, self.portrait.height],
+        };
+        Ok(Frames::new(stages, Box::new(portrait), reporter, size, timeline, stretches, total))
     }
 }
 
 /// What a job amounts to.
 #[derive(Debug, Clone)]
 pub struct Survey {
+    /// What is animated.
+    pub place: Placement,
+    /// Whether that is a face which was found.
+    pub is_found: bool,
     pub samples: usize,
     /// Frames that are made, at 25 a second.
     pub frames: usize,
@@ -260,9 +303,18 @@ impl Survey {
 /// The picture that is brought to life.
 struct Portrait {
     latent: Tensor,
+    /// Where frames go back to; None: nowhere.
+    pasted: Option<Pasted>,
     emotion: Emotion,
     frames: usize,
     parity: Parity,
+}
+
+/// The whole picture, which the crop goes back into.
+struct Pasted {
+    whole: Rgb,
+    map: Affine,
+    alpha: Tensor,
 }
 
 impl System for Portrait {
@@ -275,24 +327,35 @@ impl System for Portrait {
     }
 
     fn finish(&mut self, pictures: &[Shown], _: u64) -> Result<Frame> {
-        to_frame(only(pictures)?)
+        let crop = only(pictures)?;
+        match &self.pasted {
+            None => to_frame(crop),
+            Some(Pasted { whole, map, alpha }) => {
+                let layer = Layer { crop, map: *map, share: 1.0, colour: None };
+                to_frame(&whole.composite(&[layer], alpha, *map, crop.width() as f32 * RIM)?)
+            }
+        }
     }
 }
 
-/// Scaled latents `[1, side / 8, side / 8, 4]` of the face in `portrait`.
-fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options, side: usize) -> Result<Tensor> {
-    let (width, height) = (portrait.width as usize, portrait.height as usize);
+/// The share of the crop's side over which it fades into the whole picture.
+const RIM: f32 = 1.0 / 16.0;
+
+/// Scaled latents `[1, side / 8, side / 8, 4]` of the square at `place` in `portrait`.
+fn encode_face(
+    gpu: &Gpu,
+    encoder: &Encoder,
+    portrait: &Frame,
+    options: &Options,
+    place: Placement,
+    side: usize,
+) -> Result<Tensor> {
     let picture = upload(gpu, portrait)?;
-    let crop = match (options.face, options.parity) {
+    let crop = match (options.crop, options.parity) {
         (None, Parity::Upstream) => {
             Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(&portrait.clone().at_depth(Depth::Eight), side))?
         }
-        (Some(region), _) => picture.crop(&[region], side)?.to_tensor()?,
-        (None, Parity::Corrected) => {
-            let size = width.min(height) as f64;
-            let (left, top) = ((width as f64 - size) / 2.0, (height as f64 - size) / 2.0);
-            picture.crop(&[Region { left, top, width: size, height: size }], side)?.to_tensor()?
-        }
+        _ => picture.crop(&[place.map(side)], side)?.to_tensor()?,
     };
     let is_sample = options.sample_posterior || options.parity == Parity::Upstream;
     encode(encoder, &crop, options.storage.coding, is_sample.then_some((options.sampling.seed, 0)))

@@ -9,9 +9,21 @@ use crate::gpu::{Cancel, Gpu};
 use crate::media::{Audio, PublishedChannels};
 use crate::tensor::Tensor;
 
+/// What happens to the decoded crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paste {
+    /// Back into the frame, feathered: in lip sync inside the mask, in animation all of the crop. All other source pixels stay bit for
+    /// bit.
+    Mask,
+    /// The whole crop is the output, as published.
+    None,
+}
+
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Faces are followed through the video: before the job's own work, and counted in frames.
+    Tracking,
     /// Speech to embeddings.
     Listening,
     Encoding,

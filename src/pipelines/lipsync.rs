@@ -6,7 +6,7 @@
 
 use super::audio::{frames_of, hubert_embeddings, wavlm_embeddings};
 use super::frames::Frames;
-use super::job::{Embeddings, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
+use super::job::{Embeddings, Paste, Phase, Progress, Reporter, as_heard, count_samples, read_samples};
 use super::region::{Filmed, Placement, Regions, refuse_outside};
 use super::resume::WorkFolder;
 use super::sampling::Sampling;
@@ -14,14 +14,14 @@ use super::segments::{Length, Parity, Plan, UPSTREAM_CAP_S, max_frames, upstream
 use super::stretches::{Stretch, Stretches};
 use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, encode, to_frame,
-   , upload,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, encode,
+    to_frame, upload,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
 use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
-use crate::face::shots::CUT_THRESHOLD;
+use crate::face::shots::CutFinder;
 use crate::face::smoothing::SMOOTHING;
 use crate::face::tracking::{FaceChoice, Followed, Tracks, shots, track};
 use crate::gpu::{Cancel, Gpu};
@@ -32,16 +32,6 @@ use crate::ops::{Filter, KERNELS, Layer, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
-
-/// What happens to the decoded crop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Paste {
-    /// Back into the frame inside the feathered mask; all other source pixels stay bit for bit.
-    #[default]
-    Mask,
-    /// The whole crop is the output, as published.
-    None,
-}
 
 /// How to make the video; the default is what is published, corrected where docs/differences.md says so.
 #[derive(Debug, Clone)]
@@ -64,7 +54,7 @@ pub struct Options {
     /// How strongly the landmarks are smoothed over time; None: not at all. See [`crate::face::smoothing`].
     pub smoothing: Option<f64>,
     /// How much the picture changes at a cut; see [`crate::face::shots`].
-    pub cut_threshold: f64,
+    pub cut_threshold: f32,
     /// The colours of what is pasted are matched to those around it.
     pub match_colours: bool,
     /// A random sample of the encoder's posterior instead of its mode.
@@ -87,7 +77,7 @@ impl Default for Options {
             face: FaceChoice::Largest,
             crop: None,
             smoothing: Some(SMOOTHING),
-            cut_threshold: CUT_THRESHOLD,
+            cut_threshold: CutFinder::THRESHOLD,
             match_colours: true,
             sample_posterior: false,
             parity: Parity::Corrected,
@@ -106,7 +96,7 @@ pub struct LipSync<'a> {
     occluder: Option<Box<dyn FrameSource>>,
     options: Options,
     reporter: Reporter<'a>,
-    looked: Box<dyn Fn(u64) + 'a>,
+    on_look: Box<dyn Fn(Progress) + 'a>,
     work: Option<WorkFolder>,
     surveyed: OnceCell<Survey>,
 }
@@ -141,7 +131,7 @@ impl<'a> LipSync<'a> {
             occluder: None,
             options: Options::default(),
             reporter: Reporter::default(),
-            looked: Box::new(|_| {}),
+            on_look: Box::new(|_| {}),
             work: None,
             surveyed: OnceCell::new(),
         }
@@ -167,9 +157,9 @@ impl<'a> LipSync<'a> {
         self
     }
 
-    /// Told in [`survey`](Self::survey) how many frames of the video have been looked at.
-    pub fn on_look(mut self, observer: impl Fn(u64) + 'a) -> Self {
-        self.looked = Box::new(observer);
+    /// Sees in [`survey`](Self::survey) how many frames of the video have been looked at.
+    pub fn on_look(mut self, observer: impl Fn(Progress) + 'a) -> Self {
+        self.on_look = Box::new(observer);
         self
     }
 
@@ -221,8 +211,12 @@ impl<'a> LipSync<'a> {
     fn follow(&self, mut source: Box<dyn FrameSource>) -> Result<Seen> {
         let Options { parity, cut_threshold, smoothing, .. } = self.options;
         let (size, fps, cancel) = (source.size(), source.fps(), &self.reporter.cancel);
+        let total = source.times().map_or(0, |times| times.count()) as f64;
+        let seen = |done: u64| {
+            (self.on_look)(Progress { phase: Phase::Tracking, done: done as f64, total, step: [0, 0] });
+        };
         let Some(landmarks) = &self.landmarks else {
-            let tracks = track(&self.gpu, source.as_mut(), cut_threshold, cancel, &self.looked)?;
+            let tracks = track(&self.gpu, source.as_mut(), cut_threshold, cancel, &seen)?;
             let choice = match self.options.crop {
                 // The face that the square is around.
                 Some(Region { left, top, width, height }) => {
@@ -237,9 +231,9 @@ impl<'a> LipSync<'a> {
         let threshold = match parity {
             Parity::Corrected => cut_threshold,
             // The published program knows no shots.
-            Parity::Upstream => f64::INFINITY,
+            Parity::Upstream => f32::INFINITY,
         };
-        let (shots, times) = shots(source.as_mut(), threshold, cancel, &self.looked)?;
+        let (shots, times) = shots(source.as_mut(), threshold, cancel, &seen)?;
         let landmarks = landmarks.per_frame("landmarks", &times, fps)?;
         let smoothing = smoothing.filter(|_| parity == Parity::Corrected);
         let followed = Followed::given(&landmarks, shots, &times, smoothing);
@@ -624,11 +618,11 @@ impl System for Footage {
             false => vec![None; pictures.len()],
         };
         let mut layers = Vec::with_capacity(pictures.len());
-        for (Shown { picture, inside, share }, colour) in pictures.iter().zip(&colours) {
-            let made_for = self.source_of(*inside) as usize;
+        for (&Shown { ref picture, inside, share }, colour) in pictures.iter().zip(&colours) {
+            let made_for = self.source_of(inside) as usize;
             let motion = self.regions.motion(made_for, source as usize)?;
             let map = self.regions.at(made_for).map(self.side).then(&motion);
-            layers.push(Layer { crop: picture, map, share: *share, colour: colour.as_ref() });
+            layers.push(Layer { crop: picture, map, share, colour: colour.as_ref() });
         }
         to_frame(&whole.composite(&layers, &alpha, map, feather)?)
     }

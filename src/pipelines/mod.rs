@@ -19,5 +19,5 @@ pub mod weights;
 
 pub use crate::gpu::Cancel;
 pub use frames::Frames;
-pub use job::{Phase, Progress};
+pub use job::{Paste, Phase, Progress};
 pub use sampling::{Approximation, Sampling};

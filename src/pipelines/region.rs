@@ -91,8 +91,30 @@ pub struct Placement {
 }
 
 impl Placement {
-    fn upright(region: Region) -> Self {
+    pub fn upright(region: Region) -> Self {
         Self { region, angle: 0.0, pixel_aspect: 1.0 }
+    }
+
+    /// All of a picture of `[width, height]`.
+    pub fn whole([width, height]: [u32; 2]) -> Self {
+        Self::upright(Region { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) })
+    }
+
+    /// The same moved, and where it has to be made smaller, so that nothing of it lies beyond a picture of `[width, height]`; one
+    /// that is turned stays as it is.
+    pub fn within(self, size: [u32; 2]) -> Self {
+        if self.angle != 0.0 {
+            return self;
+        }
+        let [width, height] = size.map(f64::from);
+        let share = (width / self.region.width).min(height / self.region.height).min(1.0);
+        let inside = |start: f64, length: f64, end: f64| {
+            let smaller = length * share;
+            ((start + (length - smaller) / 2.0).clamp(0.0, end - smaller), smaller)
+        };
+        let (left, width) = inside(self.region.left, self.region.width, width);
+        let (top, height) = inside(self.region.top, self.region.height, height);
+        Self { region: Region { left, top, width, height }, ..self }
     }
 
     /// From the pixels of a crop of `side` to those of the picture.
@@ -178,20 +200,18 @@ impl Regions {
     /// `crop` fixes the place; upstream takes the whole picture, squeezed; else a square follows the landmarks, as large as nearly
     /// all faces of the shot ask for, and turned with a head that is tilted. `side` is the crop's own size in pixels.
     pub fn new(filmed: Filmed, crop: Option<Region>, parity: Parity, side: usize) -> Result<Self> {
-        let [width, height] = filmed.size;
+        let size = filmed.size;
         let rule = match (crop, parity) {
             (Some(region), _) => {
                 refuse_elsewhere(&filmed, region)?;
                 Rule::Fixed(region)
             }
-            (None, Parity::Upstream) => {
-                Rule::Fixed(Region { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) })
-            }
+            (None, Parity::Upstream) => Rule::Fixed(Placement::whole(filmed.size).region),
             (None, Parity::Corrected) => {
                 Rule::Follow(filmed.shots.iter().map(|shot| Framing::of(&filmed, shot)).collect())
             }
         };
-        let rescaled = (parity == Parity::Upstream).then_some([width, height]);
+        let rescaled = (parity == Parity::Upstream).then_some(size);
         Ok(Self { filmed, rule, side, rescaled })
     }
 

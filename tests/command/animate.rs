@@ -43,7 +43,7 @@ fn what_cannot_be_animated_is_named() {
     refused(&mut scene.animate(&[("--image", "gone.png")]), 3, &["gone.png"]);
     refused(&mut scene.animate(&[("--image", "points.json")]), 8, &["ffmpeg"]);
     refused(&mut scene.animate(&[("--interpolation-guidance", "lots")]), 2, &["--interpolation-guidance", "lots"]);
-    refused(&mut scene.animate(&[("--face", "1,1,0")]), 2, &["--face"]);
+    refused(&mut scene.animate(&[("--crop", "1,1,0")]), 2, &["--crop"]);
     scene.holds(&[]);
 }
 

@@ -72,8 +72,8 @@ fn wrong_arguments_are_usage() {
     refused(&mut common(&[("--fast", "reuse,magic")]), 2, &["--fast", "magic"]);
     refused(&mut common(&[("--fast", ""), ("--upstream-parity", "")]), 2, &["--fast", "--upstream-parity"]);
     refused(&mut common(&[("--guidance", "5")]), 2, &["--guidance", "such as 5,2", "'5'"]);
-    refused(&mut common(&[("--face", "1,2")]), 2, &["--face", "LEFT,TOP,SIDE", "'1,2'"]);
-    refused(&mut common(&[("--face", "1,2,0")]), 2, &["--face", "1,2,0"]);
+    refused(&mut common(&[("--crop", "1,2")]), 2, &["--crop", "LEFT,TOP,SIDE", "'1,2'"]);
+    refused(&mut common(&[("--crop", "1,2,0")]), 2, &["--crop", "1,2,0"]);
     refused(&mut common(&[("--mask", "nose")]), 2, &["nose", "box"]);
     refused(&mut common(&[("--nose-index", "68")]), 2, &["--nose-index", "68"]);
     refused(&mut common(&[("--feather", "-1")]), 2, &["--feather", "-1"]);
@@ -94,11 +94,11 @@ fn wrong_arguments_are_usage() {
         refused(viseme().args(["bench", "--networks", option, value]), 2, &[option, "1 to 10"]);
     }
     if gpu() {
-        refused(&mut common(&[("--face", "0,0,8")]), 2, &["--face", "around the face", "0,0,8"]);
+        refused(&mut common(&[("--crop", "0,0,8")]), 2, &["--crop", "around the face", "0,0,8"]);
         for face in ["900,900,50", "-160,-160,384"] {
             for dry_run in [("--json", ""), ("--dry-run", "")] {
-                refused(&mut common(&[("--face", face), dry_run]), 2, &["--face", "picture of 64x64", face]);
-                refused(&mut scene.animate(&[("--face", face), dry_run]), 2, &["--face", "picture of 64x64", face]);
+                refused(&mut common(&[("--crop", face), dry_run]), 2, &["--crop", "picture of 64x64", face]);
+                refused(&mut scene.animate(&[("--crop", face), dry_run]), 2, &["--crop", "picture of 64x64", face]);
             }
         }
     }

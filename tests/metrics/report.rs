@@ -38,7 +38,7 @@ fn greys(levels: &[u8], size: [u32; 2]) -> Box<dyn FrameSource> {
     Box::new(Greys { levels: levels.to_vec(), size, next: 0 })
 }
 
-fn track(heights: &[Option<f32>]) -> Landmarks {
+fn landmarks(heights: &[Option<f32>]) -> Landmarks {
     Landmarks::of_frames("track", heights.iter().map(|height| height.map(|h| face([h; 3]))).collect(), None).unwrap()
 }
 
@@ -48,14 +48,14 @@ fn spoken() -> Report {
     let samples: Vec<f32> = heights.iter().flat_map(|h| vec![0.01 + h.unwrap() / 20.0; 640]).collect();
     let mut heights = heights.to_vec();
     (heights[4], heights[5]) = (None, None);
-    let (track, audio) = (Some(track(&heights)), Some(Audio::samples(samples, 16_000)));
-    measure(Inputs { track, audio, fps: Some(Fps::INSIDE), ..Inputs::default() }, Options::default()).unwrap()
+    let (landmarks, audio) = (Some(landmarks(&heights)), Some(Audio::samples(samples, 16_000)));
+    measure(Inputs { landmarks, audio, fps: Some(Fps::INSIDE), ..Inputs::default() }, Options::default()).unwrap()
 }
 
 #[test]
 fn landmarks_alone_give_lipleak_and_say_what_is_left_out() {
-    let track = Some(track(&[Some(0.0), None, Some(8.0), Some(4.0)]));
-    let report = measure(Inputs { track, ..Inputs::default() }, Options::default()).unwrap();
+    let landmarks = Some(landmarks(&[Some(0.0), None, Some(8.0), Some(4.0)]));
+    let report = measure(Inputs { landmarks, ..Inputs::default() }, Options::default()).unwrap();
     let json = report.to_json();
     assert_eq!(json["frames"], 4);
     assert_eq!(json["lipleak"]["value"], 1.0 / 3.0);
@@ -91,8 +91,8 @@ fn pictures_are_compared_as_far_as_both_go() {
     let run = |levels: &[u8], reference: &[u8], size| {
         let (video, reference) = (greys(levels, [16, 12]), Some(greys(reference, size)));
         let pictures = Some(Pictures { gpu: gpu.clone(), video, reference, lpips: None });
-        let track = Some(track(&[Some(0.0), Some(16.0)]));
-        measure(Inputs { track, pictures, ..Inputs::default() }, Options::default())
+        let landmarks = Some(landmarks(&[Some(0.0), Some(16.0)]));
+        measure(Inputs { landmarks, pictures, ..Inputs::default() }, Options::default())
     };
     let report = run(&[10, 20, 30], &[10, 30], [16, 12]).unwrap();
     assert_eq!((report.rows.len(), report.compared), (3, 2));
@@ -127,7 +127,7 @@ fn the_plot_breaks_where_there_is_no_face() {
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
 
     // One frame, nothing heard, nothing found: still a drawing.
-    let lone = measure(Inputs { track: Some(track(&[None])), ..Inputs::default() }, Options::default()).unwrap();
+    let lone = measure(Inputs { landmarks: Some(landmarks(&[None])), ..Inputs::default() }, Options::default()).unwrap();
     let svg = lone.to_svg();
     assert!(svg.contains("no sound was given") && svg.contains("no landmarks were given or found"), "{svg}");
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

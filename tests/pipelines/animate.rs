@@ -70,7 +70,7 @@ fn everything_that_goes_in_shows() {
         ("valence", emotion("0.8,0")),
         ("arousal", emotion("0,0.8")),
         ("name", emotion("happy")),
-        ("face", Options { face: Some(face), ..quick() }),
+        ("crop", Options { crop: Some(face), ..quick() }),
         ("guidance", Options { guidance, ..quick() }),
         ("guidance between keyframes", Options { interpolation_guidance: Some(Guidance::None), ..quick() }),
     ] {
@@ -121,7 +121,7 @@ fn a_square_outside_the_portrait_is_refused_before_any_work() {
     }
     for face in [[100.0, 0.0, 20.0], [-150.0, -150.0, 384.0]] {
         let face = Some(Region { left: face[0], top: face[1], width: face[2], height: face[2] });
-        let error = job(3, Options { face, ..quick() }).survey().unwrap_err();
+        let error = job(3, Options { crop: face, ..quick() }).survey().unwrap_err();
         assert!(error.to_string().contains("picture of 64x64") && error.exit_code() == 2, "{error}");
     }
 }

@@ -5,11 +5,11 @@ use viseme::gpu::Gpu;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
 use viseme::nn::Trace;
 use viseme::ops::{ConvBudget, ConvClass, Depth, Region, Rgb, Scratch, Tuning};
-use viseme::pipelines::lipsync::{LipSync, Options, Paste};
+use viseme::pipelines::lipsync::{LipSync, Options};
 use viseme::pipelines::segments::{Length, Parity};
 use viseme::pipelines::timeline::Extend;
 use viseme::pipelines::weights::{Storage, WeightSet};
-use viseme::pipelines::{Cancel, Frames, Phase, Progress, Sampling};
+use viseme::pipelines::{Cancel, Frames, Paste, Phase, Progress, Sampling};
 use viseme::{Error, Result};
 
 /// Moving gradients of any size and rate.
@@ -110,7 +110,7 @@ impl Job {
     fn landmarks(&self) -> Landmarks {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/landmarks.json");
         let demo = Landmarks::read(&path).unwrap().scaled([320, 320], self.size);
-        let faces = (0..self.video_frames as usize).map(|frame| *demo.face(frame)).collect();
+        let faces = (0..self.video_frames as usize).map(|frame| *demo.face(frame).unwrap()).collect();
         Landmarks::new("landmarks", faces, Some(self.size)).unwrap()
     }
 
@@ -121,7 +121,7 @@ impl Job {
 
     fn lipsync(self, options: Options) -> LipSync<'static> {
         let video = move || Ok(Box::new(self.source()) as Box<dyn FrameSource>);
-        LipSync::new(gpu().unwrap(), weights(), video, self.audio(), self.landmarks()).options(options)
+        LipSync::new(gpu().unwrap(), weights(), video, self.audio()).landmarks(self.landmarks()).options(options)
     }
 
     fn run(self, options: Options) -> Vec<Frame> {
@@ -133,7 +133,7 @@ impl Job {
 fn quick() -> Options {
     Options {
         sampling: Sampling { steps: 1, ..Sampling::default() },
-        face: Some(Region { left: 0.0, top: 0.0, width: f64::from(SIDE), height: f64::from(SIDE) }),
+        crop: Some(Region { left: 0.0, top: 0.0, width: f64::from(SIDE), height: f64::from(SIDE) }),
         ..Options::default()
     }
 }
@@ -148,7 +148,7 @@ pub fn start(sampling: Sampling, dir: &Path, observer: Box<dyn FnMut(Progress)>)
 pub fn frames_of_one(set: &WeightSet) -> usize {
     let job = Job::crop(1);
     let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
-    let lipsync = LipSync::new(gpu().unwrap(), set, video, job.audio(), job.landmarks()).options(quick());
+    let lipsync = LipSync::new(gpu().unwrap(), set, video, job.audio()).landmarks(job.landmarks()).options(quick());
     lipsync.frames().unwrap().map(Result::unwrap).count()
 }
 
@@ -174,7 +174,7 @@ fn latents_outside_the_mask_are_the_sources() {
         let picture = Rgb::upload(gpu, SIDE as usize, SIDE as usize, &frame.rgb).unwrap();
         let moments = encoder.forward(&picture.to_tensor().unwrap(), &mut Trace::off()).unwrap();
         let clean = moments.mean.affine(0.18215, 0.0).unwrap().to_f32().unwrap();
-        let mask = options.mask.draw(gpu, &[*landmarks.face(index)], SIDE as usize).unwrap();
+        let mask = options.mask.draw(gpu, &[*landmarks.face(index).unwrap()], SIDE as usize).unwrap();
         let mask = mask.downsample_mask(8, None).unwrap().to_f32().unwrap();
         assert!(mask.contains(&0.0) && mask.contains(&1.0), "frame {index}");
         let mut changed = 0;
@@ -197,14 +197,14 @@ fn pixels_outside_the_feathered_mask_are_the_sources_bit_for_bit() {
     // A frame larger than the crop, at another rate, and a face box of its own.
     let job = Job { size: [200, 150], fps: [30, 1], video_frames: 9, audio_frames: 7 };
     let region = Region { left: 40.0, top: 10.0, width: 120.0, height: 120.0 };
-    let options = Options { face: Some(region), feather: Some(4.0), ..quick() };
+    let options = Options { crop: Some(region), feather: Some(4.0), ..quick() };
     let frames = job.run(options.clone());
     // 7 frames at 25 a second last 0.28 s, 8.4 frames at 30.
     assert_eq!(frames.len(), 8);
     let landmarks = job.landmarks();
     for (index, frame) in frames.iter().enumerate() {
         let source = job.source().frame(index as u64);
-        let face = landmarks.face(index);
+        let face = landmarks.face(index).unwrap();
         let (mut kept, mut made) = (0, 0);
         for y in 0..150usize {
             for x in 0..200usize {
@@ -232,9 +232,9 @@ fn sixteen_bits_stay_bit_for_bit_outside_the_mask_and_are_used_inside() {
     let Some(gpu) = gpu() else { return };
     let job = Job { size: [200, 150], fps: [25, 1], video_frames: 3, audio_frames: 3 };
     let region = Region { left: 40.0, top: 10.0, width: 120.0, height: 120.0 };
-    let options = Options { face: Some(region), feather: Some(4.0), ..quick() };
+    let options = Options { crop: Some(region), feather: Some(4.0), ..quick() };
     let video = move || Ok(Box::new(Deep(job.source())) as Box<dyn FrameSource>);
-    let lipsync = LipSync::new(gpu, weights(), video, job.audio(), job.landmarks()).options(options);
+    let lipsync = LipSync::new(gpu, weights(), video, job.audio()).landmarks(job.landmarks()).options(options);
     let frames: Vec<Frame> = lipsync.frames().unwrap().collect::<Result<_>>().unwrap();
     assert_eq!(frames.len(), 3);
     for (index, frame) in frames.iter().enumerate() {
@@ -273,7 +273,7 @@ fn one_seed_gives_one_video_and_memory_changes_nothing() {
     let run_on = |gpu: &Gpu, sampling: Sampling| -> Vec<Frame> {
         let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
         let options = Options { sampling, ..options.clone() };
-        let lipsync = LipSync::new(gpu, weights(), video, job.audio(), job.landmarks()).options(options);
+        let lipsync = LipSync::new(gpu, weights(), video, job.audio()).landmarks(job.landmarks()).options(options);
         lipsync.frames().unwrap().collect::<Result<_>>().unwrap()
     };
     let peak = |sampling: Sampling| {
@@ -348,7 +348,7 @@ fn a_run_goes_on_with_the_choices_that_it_began_with() {
     let start = |own: &Gpu, cancel: &Cancel, folder: Option<&Path>| -> Vec<Result<Frame>> {
         let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
         let in_flight = cancel.clone();
-        let lipsync = LipSync::new(own, weights(), video, job.audio(), job.landmarks()).options(quick());
+        let lipsync = LipSync::new(own, weights(), video, job.audio()).landmarks(job.landmarks()).options(quick());
         let lipsync = lipsync.cancel_with(cancel).on_progress(|progress| {
             if folder.is_some() && progress.phase == Phase::Decoding {
                 in_flight.cancel();
@@ -378,7 +378,7 @@ fn a_run_goes_on_with_the_choices_that_it_began_with() {
 
     let own = device(tight, Tuning::default());
     let video = || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
-    let lipsync = LipSync::new(&own, weights(), video, job.audio(), job.landmarks()).options(quick());
+    let lipsync = LipSync::new(&own, weights(), video, job.audio()).landmarks(job.landmarks()).options(quick());
     let again = frames(lipsync.resume(open(&dir)).frames().unwrap().collect());
     assert_eq!(*Tuning::of(&own), table);
     assert_eq!(ConvBudget::of(&own), ConvBudget(roomy));
@@ -441,7 +441,7 @@ fn audio_and_occluder_reach_the_picture() {
     let silent = {
         let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
         let audio = Audio::samples(vec![0.0; 3 * 640], 16_000);
-        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, audio, job.landmarks()).options(quick());
+        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, audio).landmarks(job.landmarks()).options(quick());
         lipsync.frames().unwrap().collect::<Result<Vec<Frame>>>().unwrap()
     };
     assert_ne!(frames, silent, "other audio");
@@ -519,8 +519,8 @@ fn parity_shrinks_without_antialiasing() {
         let video = move || -> Result<Box<dyn FrameSource>> {
             Ok(if is_overpainted { Box::new(Overpainted(job.source())) } else { Box::new(job.source()) })
         };
-        let options = Options { parity, face: None, paste: Paste::None, ..quick() };
-        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, job.audio(), job.landmarks()).options(options);
+        let options = Options { parity, crop: None, paste: Paste::None, ..quick() };
+        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, job.audio()).landmarks(job.landmarks()).options(options);
         lipsync.frames().unwrap().next().unwrap().unwrap()
     };
     assert_eq!(first(Parity::Upstream, false), first(Parity::Upstream, true));
@@ -539,7 +539,7 @@ fn parity_hears_what_comes_after_the_end() {
         let audio = Audio::samples((0..20 * 640).map(tone).collect::<Vec<f32>>(), 16_000);
         let video = move || Ok(Box::new(job.source()) as Box<dyn FrameSource>);
         let options = Options { parity, length: Length::Video, paste: Paste::None, ..quick() };
-        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, audio, job.landmarks()).options(options);
+        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, audio).landmarks(job.landmarks()).options(options);
         lipsync.frames().unwrap().next().unwrap().unwrap()
     };
     assert_ne!(first(Parity::Upstream, 0.3), first(Parity::Upstream, 0.9));
@@ -578,7 +578,7 @@ fn a_crop_outside_the_picture_is_refused_before_any_work() {
         (0.0, f64::INFINITY, false),
     ] {
         let face = Region { left, top: 0.0, width: size, height: size };
-        let surveyed = Job::crop(2).lipsync(Options { face: Some(face), ..quick() }).survey();
+        let surveyed = Job::crop(2).lipsync(Options { crop: Some(face), ..quick() }).survey();
         match surveyed {
             Ok(_) => assert!(is_fine, "{face:?} is taken"),
             Err(error) => {
