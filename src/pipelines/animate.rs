@@ -285,11 +285,12 @@ fn encode_face(gpu: &Gpu, encoder: &Encoder, portrait: &Frame, options: &Options
         (None, Parity::Upstream) => {
             Tensor::from_f32(gpu, &[1, side, side, 3], &squeezed(&portrait.clone().at_depth(Depth::Eight), side))?
         }
-        (Some(region), _) => picture.crop(&[region], side)?.to_tensor()?,
+        (Some(region), _) => picture.crop(&[region.map(side)], side)?.to_tensor()?,
         (None, Parity::Corrected) => {
             let size = width.min(height) as f64;
             let (left, top) = ((width as f64 - size) / 2.0, (height as f64 - size) / 2.0);
-            picture.crop(&[Region { left, top, width: size, height: size }], side)?.to_tensor()?
+            let region = Region { left, top, width: size, height: size };
+            picture.crop(&[region.map(side)], side)?.to_tensor()?
         }
     };
     let is_sample = options.sample_posterior || options.parity == Parity::Upstream;

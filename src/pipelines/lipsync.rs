@@ -23,7 +23,7 @@ use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, MOST_FEATHER, Region, Rgb};
+use crate::ops::{Filter, KERNELS, Layer, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -435,7 +435,7 @@ impl Footage {
         // Upstream: the whole picture, without antialiasing where it is shrunk.
         let crop = match (self.options.face, is_upstream) {
             (None, true) => picture.resize(self.side, self.side, Filter::Bilinear)?,
-            _ => picture.crop(&[region], self.side)?,
+            _ => picture.crop(&[region.map(self.side)], self.side)?,
         };
         let is_sample = self.options.sample_posterior || is_upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
@@ -473,9 +473,10 @@ impl System for Footage {
         let feather = self.options.feather.unwrap_or(self.side as f32 / 50.0);
         let alpha = self.mask(inside, 1)?.feather_mask(feather)?;
         let source = self.survey.timeline.moment(output).source;
-        let region = self.regions.at(source as usize);
+        let map = self.regions.at(source as usize).map(self.side);
         let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
-        to_frame(&whole.composite(picture, &[region], &alpha, feather)?)
+        let layer = Layer { crop: picture, map, share: 1.0, colour: None };
+        to_frame(&whole.composite(&[layer], &alpha, map, feather)?)
     }
 
     fn unchanged(&mut self, output: u64) -> Result<Frame> {
@@ -490,7 +491,7 @@ fn upload_frame(gpu: &Gpu, video: &mut FrameReader, index: u64) -> Result<Rgb> {
 
 /// 1 where the occluder's picture is white, in the crop: `[1, side, side, 1]`.
 fn occluded(gpu: &Gpu, frame: &Frame, region: Region, side: usize) -> Result<Tensor> {
-    let crop = upload(gpu, frame)?.crop(&[region], side)?.to_tensor()?;
+    let crop = upload(gpu, frame)?.crop(&[region.map(side)], side)?.to_tensor()?;
     // 0 or 1 by the middle grey: the slope is steeper than one level.
     crop.slice_channels(0, 1)?.affine(255.0, 0.0)?.clamp(0.0, 1.0)
 }
