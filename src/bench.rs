@@ -14,8 +14,8 @@ use crate::models::clip_unet::Prompt;
 use crate::models::unet::Deep;
 use crate::nn::Trace;
 use crate::ops::{
-    Activation, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, PackedWeight, PixelBox, Raw, Region, Rgb,
-    Rows, WeightShape,
+    Activation, Affine, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, Layer, PackedWeight, PixelBox, Raw,
+    Region, Rgb, Rows, WeightShape,
 };
 use crate::pipelines::sampling::Levels;
 use crate::pipelines::stage::{Conditions, StageNetworks};
@@ -385,10 +385,32 @@ fn picture_cases() -> Vec<Case> {
     };
     let nose_down = PixelBox { left: 100, top: 180, right: 400, bottom: 511 };
     let mask = move |gpu: &Gpu| Tensor::mask_of_boxes(gpu, &[[nose_down, PixelBox::NONE]], SIDE);
+    // Angle and share of each layer.
+    let pasted = |shape: &str, layers: [Option<(f64, f32)>; 2], work: [f64; 2]| {
+        Case::new("composite_rgb", shape.to_string(), work, move |gpu| {
+            let (frame, crop) = (picture(gpu, 720, 1280)?, picture(gpu, SIDE, SIDE)?);
+            let alpha = mask(gpu)?.feather_mask(10.0)?;
+            let place = |angle: f64| Affine::rotation(angle).then(&REGION.map(SIDE));
+            Ok(Box::new(move || {
+                let layers: Vec<Layer<'_>> = layers
+                    .iter()
+                    .flatten()
+                    .map(|&(angle, share)| Layer { crop: &crop, map: place(angle), share, colour: None })
+                    .collect();
+                Ok(frame.composite(&layers, &alpha, layers[0].map, 10.0)?.words().clone())
+            }))
+        })
+    };
     vec![
         Case::new("resample_rgb", "1280x720 -> 512x512".to_string(), [24.0 * crop, 3.0 * (whole + crop)], move |gpu| {
             let frame = picture(gpu, 720, 1280)?;
-            Ok(Box::new(move || Ok(frame.crop(&[REGION], SIDE)?.words().clone())))
+            Ok(Box::new(move || Ok(frame.crop(&[REGION.map(SIDE)], SIDE)?.words().clone())))
+        }),
+        // At the picture's own scale, so that nothing is reduced before.
+        Case::new("warp_rgb", "1280x720 -> 512x512, turned".to_string(), [30.0 * crop, 6.0 * crop], move |gpu| {
+            let frame = picture(gpu, 720, 1280)?;
+            let map = Affine::rotation(0.4).then(&Affine::translation(500.0, 100.0));
+            Ok(Box::new(move || Ok(frame.crop(&[map], SIDE)?.words().clone())))
         }),
         Case::new("rgb_to_tensor", "512x512".to_string(), [6.0 * crop, 15.0 * crop], move |gpu| {
             let frame = picture(gpu, SIDE, SIDE)?;
@@ -410,15 +432,16 @@ fn picture_cases() -> Vec<Case> {
             let mask = mask(gpu)?;
             Ok(Box::new(move || mask.feather_mask(10.0)))
         }),
-        Case::new(
-            "composite_rgb",
-            "512x512 -> 1280x720".to_string(),
-            [40.0 * whole, 6.0 * whole + 7.0 * crop],
-            move |gpu| {
-                let (frame, made) = (picture(gpu, 720, 1280)?, picture(gpu, SIDE, SIDE)?);
-                let alpha = mask(gpu)?.feather_mask(10.0)?;
-                Ok(Box::new(move || Ok(frame.composite(&made, &[REGION], &alpha, 10.0)?.words().clone())))
-            },
+        Case::new("seam_partial", "512x512, 10 pixels".to_string(), [40.0 * crop, 10.0 * crop], move |gpu| {
+            let (source, generated) = (picture(gpu, SIDE, SIDE)?, picture(gpu, SIDE, SIDE)?);
+            let alpha = mask(gpu)?.feather_mask(10.0)?;
+            Ok(Box::new(move || source.seam_colours(&generated, &alpha)))
+        }),
+        pasted("512x512 -> 1280x720", [Some((0.0, 1.0)), None], [40.0 * whole, 6.0 * whole + 7.0 * crop]),
+        pasted(
+            "2 of 512x512, turned -> 1280x720",
+            [Some((0.3, 0.4)), Some((0.31, 0.6))],
+            [50.0 * whole, 6.0 * whole + 10.0 * crop],
         ),
     ]
 }

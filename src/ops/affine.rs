@@ -49,6 +49,19 @@ impl Affine {
         [a.hypot(d), b.hypot(e)]
     }
 
+    /// Smallest and largest x, then y, of the rectangle from 0 to `size` behind the map.
+    pub fn bounds(&self, size: [f64; 2]) -> [[f64; 2]; 2] {
+        self.0.map(|[a, b, c]| {
+            let [along, across] = [a * size[0], b * size[1]];
+            [c + along.min(0.0) + across.min(0.0), c + along.max(0.0) + across.max(0.0)]
+        })
+    }
+
+    /// a to f, as kernels are told.
+    pub(super) fn coefficients(&self) -> [f32; 6] {
+        std::array::from_fn(|i| self.0[i / 3][i % 3] as f32)
+    }
+
     /// Whether rows stay rows.
     pub fn is_upright(&self) -> bool {
         self.0[0][1] == 0.0 && self.0[1][0] == 0.0
@@ -90,6 +103,8 @@ mod tests {
             assert!((0..2).all(|axis| (round[axis] - point[axis]).abs() < 1e-9), "{point:?} came back as {round:?}");
         }
         assert_eq!(Affine::scaling(0.0, 1.0).inverse(), None);
+        let quarter = Affine([[0.0, -1.0, 5.0], [1.0, 0.0, 7.0]]);
+        assert_eq!(quarter.bounds([2.0, 3.0]), [[2.0, 5.0], [7.0, 9.0]]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Putting a generated crop back into its frame.
+//! Putting generated crops back into their frame.
 
-use super::{Call, FLAT, Region, Rgb, row_ranges};
+use super::{Affine, Call, FLAT, Rgb, quad_ranges, row_ranges};
 use crate::gpu::{Elem, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -11,23 +11,31 @@ pub(super) const FEATHER: Kernel = super::kernel!("feather_mask");
 /// The most pixels of a soft rim: a pixel looks at all around it in reach.
 pub const MOST_FEATHER: f32 = 4096.0;
 
+/// A generated crop and where it lies.
+pub struct Layer<'a> {
+    /// A square of one frame.
+    pub crop: &'a Rgb,
+    /// From the crop's pixels to the picture's.
+    pub map: Affine,
+    /// Of what is shown; those of all layers sum to 1.
+    pub share: f32,
+    /// Gain, then offset in units of white, per colour, f32 `[2, 3]`, such as [`Rgb::seam_colours`] finds them.
+    pub colour: Option<&'a Tensor>,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct CompositeParams {
     count: u32,
-    width: u32,
-    height: u32,
-    left: u32,
-    top: u32,
-    patch_width: u32,
-    patch_height: u32,
+    first: u32,
+    size: [u32; 2],
+    corner: [u32; 2],
+    patch_size: [u32; 2],
+    map: [f32; 6],
     side: u32,
-    origin_x: f32,
-    origin_y: f32,
-    scale_x: f32,
-    scale_y: f32,
     fade: u32,
     feather: f32,
+    share: f32,
 }
 
 #[repr(C)]
@@ -74,76 +82,112 @@ impl Tensor {
 }
 
 impl Rgb {
-    /// These frames with `crops` (squares, one per frame, of one region each) blended in by `alpha` `[frames, side, side,
-    /// 1]`, such as [`Tensor::feather_mask`] makes it. Towards a side of the region that lies inside the frame the crop
-    /// fades out over `feather` of its pixels. Pixels where alpha is 0 and those outside the regions stay bit for bit.
-    pub fn composite(&self, crops: &Rgb, regions: &[Region], alpha: &Tensor, feather: f32) -> Result<Rgb> {
-        let (frames, side) = (self.frames(), crops.width());
-        let is_alike = crops.frames() == frames && crops.depth() == self.depth();
-        if !is_alike || regions.len() != frames || crops.height() != side {
-            let expected = format!("square crops and regions for {self:?}");
-            return Err(Problem::new("composite", expected, format!("{crops:?}, {} regions", regions.len())).shape());
-        }
-        alpha.expect("composite alpha", &[frames, side, side, 1])?;
+    /// This picture with one or two layers blended in by `alpha` `[1, side, side, 1]`, such as [`Tensor::feather_mask`] makes it;
+    /// `alpha_map` leads from its pixels to the picture's. Towards a side of alpha's square that lies inside the picture the layers
+    /// fade out over `feather` of its pixels. Layers that are shrunk are antialiased; beyond a crop its border goes on. Pixels where
+    /// alpha is 0 and those outside of its square stay bit for bit.
+    pub fn composite(&self, layers: &[Layer<'_>], alpha: &Tensor, alpha_map: Affine, feather: f32) -> Result<Rgb> {
+        self.expect_layers(layers)?;
+        let [_, side, ..] = alpha.dims::<4>("composite alpha")?;
+        alpha.expect("composite alpha", &[1, side, side, 1])?;
         alpha.expect_elem("composite alpha", Elem::F32)?;
-        let out = Rgb::empty(self.gpu(), frames, [self.height(), self.width()], self.depth())?;
-        for (frame, region) in regions.iter().enumerate() {
-            region.check(frame)?;
-            let from = self.frame(frame)?;
-            let alpha = super::piece(alpha, frame * side * side, &[side * side])?;
-            from.composite_one(&crops.frame(frame)?, region, &alpha, feather, &out.frame(frame)?)?;
+        // Pixels whose centres may lie in alpha's square.
+        let size = [self.width(), self.height()];
+        let bounds = alpha_map.bounds([side as f64; 2]);
+        let [columns, rows] = [0, 1].map(|axis| {
+            let [from, to] = bounds[axis].map(|v| (v - 0.5).ceil().clamp(0.0, size[axis] as f64) as usize);
+            from..to
+        });
+        let onto_alpha = inverse("composite alpha", &alpha_map)?;
+        if columns.is_empty() || rows.is_empty() {
+            return Ok(self.clone());
+        }
+
+        // Each layer on the picture's own pixels.
+        let from_patch = Affine::translation(columns.start as f64, rows.start as f64);
+        let mut patches = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let patch = Rgb::empty(self.gpu(), 1, [rows.len(), columns.len()], self.depth())?;
+            layer.crop.sample(&from_patch.then(&inverse("composite layer", &layer.map)?), &patch)?;
+            patches.push(patch);
+        }
+        let is_coloured = layers.iter().any(|layer| layer.colour.is_some());
+        let unchanged = Tensor::from_f32(self.gpu(), &[2, 3], &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0])?;
+        let colours = layers.iter().filter(|_| is_coloured).map(|layer| layer.colour.unwrap_or(&unchanged));
+        let shown: Vec<&Tensor> = patches.iter().map(|patch| patch.words()).chain(colours).collect();
+
+        let out = Rgb::empty(self.gpu(), 1, [self.height(), self.width()], self.depth())?;
+        let fade = if feather > 0.0 { sides_inside(&alpha_map, side as f64, size) } else { 0 };
+        for range in quad_ranges(&[self.words(), out.words()])? {
+            let (x, y) = (self.words().quads(&range)?, out.words().quads(&range)?);
+            Call {
+                kernel: &COMPOSITE,
+                constants: &[
+                    FLAT,
+                    self.depth().constant(),
+                    ("LAYERS", layers.len() as u32),
+                    ("COLOUR", is_coloured.into()),
+                ],
+                params: CompositeParams {
+                    count: y.len() as u32,
+                    first: 4 * range.start as u32,
+                    size: size.map(|v| v as u32),
+                    corner: [&columns, &rows].map(|range| range.start as u32),
+                    patch_size: [&columns, &rows].map(|range| range.len() as u32),
+                    map: from_patch.then(&onto_alpha).coefficients(),
+                    side: side as u32,
+                    fade,
+                    feather,
+                    share: layers[0].share,
+                },
+                tensors: &[&[&x, alpha], shown.as_slice(), &[&y]].concat(),
+                groups: y.len().div_ceil(FLAT.1 as usize),
+                flops: 40.0 * y.len() as f64,
+                site: None,
+            }
+            .record()?;
         }
         Ok(out)
     }
 
-    fn composite_one(&self, crop: &Rgb, region: &Region, alpha: &Tensor, feather: f32, out: &Rgb) -> Result<()> {
-        let side = crop.width();
-        // The pixels whose centres lie in the region, cut to the frame; there may be none.
-        let reach = |start: f64, length: f64, end: usize| {
-            let [from, to] = [start, start + length].map(|v| (v - 0.5).ceil().clamp(0.0, end as f64) as usize);
-            (from, to)
-        };
-        let (left, right) = reach(region.left, region.width, self.width());
-        let (top, bottom) = reach(region.top, region.height, self.height());
-        let scale = [side as f64 / region.width, side as f64 / region.height];
-        let origin = [(left as f64 - region.left) * scale[0], (top as f64 - region.top) * scale[1]];
-        let empty = left == right || top == bottom;
-        // A patch of a pixel stands in where nothing of the region is in the frame; its size is then given as 0.
-        let patch_size = if empty { [1, 1] } else { [bottom - top, right - left] };
-        let patch = Rgb::empty(self.gpu(), 1, patch_size, self.depth())?;
-        crop.sample(origin, scale, &patch)?;
-
-        let inside = [
-            region.left > 0.0,
-            region.top > 0.0,
-            region.left + region.width < self.width() as f64,
-            region.top + region.height < self.height() as f64,
-        ];
-        let fade = (0..4).filter(|&i| inside[i] && feather > 0.0).map(|i| 1u32 << i).sum();
-        Call {
-            kernel: &COMPOSITE,
-            constants: &[FLAT, self.depth().constant()],
-            params: CompositeParams {
-                count: self.stride() as u32,
-                width: self.width() as u32,
-                height: self.height() as u32,
-                left: left as u32,
-                top: top as u32,
-                patch_width: if empty { 0 } else { (right - left) as u32 },
-                patch_height: if empty { 0 } else { (bottom - top) as u32 },
-                side: side as u32,
-                origin_x: origin[0] as f32,
-                origin_y: origin[1] as f32,
-                scale_x: scale[0] as f32,
-                scale_y: scale[1] as f32,
-                fade,
-                feather,
-            },
-            tensors: &[self.words(), patch.words(), alpha, out.words()],
-            groups: self.stride().div_ceil(FLAT.1 as usize),
-            flops: 40.0 * self.stride() as f64,
-            site: None,
+    /// Errors: layers that do not fit this picture or each other.
+    fn expect_layers(&self, layers: &[Layer<'_>]) -> Result<()> {
+        let is_square =
+            |crop: &Rgb| crop.frames() == 1 && crop.height() == crop.width() && crop.depth() == self.depth();
+        let share: f32 = layers.iter().map(|layer| layer.share).sum();
+        let is_fine = self.frames() == 1
+            && (1..=2).contains(&layers.len())
+            && layers.iter().all(|layer| is_square(layer.crop) && layer.share >= 0.0)
+            && (share - 1.0).abs() < 1e-4;
+        if !is_fine {
+            let crops: Vec<&Rgb> = layers.iter().map(|layer| layer.crop).collect();
+            let expected = format!("one or two square crops, shares of 1 in all, for one frame like {self:?}");
+            return Err(Problem::new("composite", expected, format!("{crops:?}, shares of {share}")).shape());
         }
-        .record()
+        for colour in layers.iter().filter_map(|layer| layer.colour) {
+            colour.expect("composite colours", &[2, 3])?;
+            colour.expect_elem("composite colours", Elem::F32)?;
+        }
+        Ok(())
     }
+}
+
+fn inverse(what: &str, map: &Affine) -> Result<Affine> {
+    let found = format!("{map:?}");
+    map.inverse().ok_or_else(|| Problem::new(what, "a map to a region with an area", found).input())
+}
+
+/// The sides of a square from 0 to `side` (1 left, 2 top, 4 right, 8 bottom) that do not lie beyond one edge of the picture of
+/// `size` behind `map`.
+fn sides_inside(map: &Affine, side: f64, size: [usize; 2]) -> u32 {
+    let corners = [[0.0, 0.0], [side, 0.0], [side, side], [0.0, side]].map(|corner| map.at(corner));
+    let is_inside = |[from, to]: [usize; 2]| {
+        let ends = [corners[from], corners[to]];
+        (0..2).all(|axis| {
+            let end = size[axis] as f64;
+            ends.iter().any(|p| p[axis] > 0.0) && ends.iter().any(|p| p[axis] < end)
+        })
+    };
+    let sides = [[3, 0], [0, 1], [1, 2], [2, 3]].map(is_inside);
+    (0..4).map(|i| u32::from(sides[i]) << i).sum()
 }

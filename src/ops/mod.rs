@@ -25,6 +25,7 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod seam;
 mod tuning;
 mod winograd;
 
@@ -32,7 +33,7 @@ pub use affine::Affine;
 pub use attention::{Attend, Bias, Rows};
 pub use autotune::autotune;
 pub use ceiling::{Arithmetic, Chains};
-pub use composite::MOST_FEATHER;
+pub use composite::{Layer, MOST_FEATHER};
 pub use cooperative::matrices;
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry};
@@ -87,8 +88,11 @@ pub const KERNELS: &[&Kernel] = &[
     &measure::SSIM,
     &pointwise::KERNEL,
     &resample::KERNEL,
+    &resample::WARP,
     &rgb::FROM_TENSOR,
     &rgb::TO_TENSOR,
+    &seam::MERGE,
+    &seam::PARTIAL,
     &layout::SLICE,
     &relative::BIAS,
     &relative::GATE,

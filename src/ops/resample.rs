@@ -1,11 +1,13 @@
-//! Resizing and cropping of pictures, along x first, then along y, rounded to levels after each.
+//! Resizing and cropping of pictures: upright along x first, then along y, rounded to levels after each; turned between the four
+//! nearest pixels.
 
-use super::{Affine, Call, Depth, FLAT, Rgb, row_ranges};
+use super::{Affine, Call, Depth, FLAT, Rgb, quad_ranges, row_ranges};
 use crate::gpu::Kernel;
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 
 pub(super) const KERNEL: Kernel = super::kernel!("resample_rgb");
+pub(super) const WARP: Kernel = super::kernel!("warp_rgb");
 
 /// How a pixel is made of its neighbours; pixels' centres lie at halves, what lies beyond the picture is its border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +126,17 @@ struct Params {
     bits: u32,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct WarpParams {
+    count: u32,
+    first: u32,
+    x_size: [u32; 2],
+    y_size: [u32; 2],
+    corner: [i32; 2],
+    map: [f32; 6],
+}
+
 impl Rgb {
     /// All frames at another size.
     pub fn resize(&self, height: usize, width: usize, filter: Filter) -> Result<Rgb> {
@@ -135,30 +148,87 @@ impl Rgb {
         Ok(out)
     }
 
-    /// One region of each frame as a square of `side` pixels, antialiased. Errors: another number of regions than frames,
-    /// or an empty one.
-    pub fn crop(&self, regions: &[Region], side: usize) -> Result<Rgb> {
+    /// A square of `side` pixels of each frame, antialiased; `maps` lead from its pixels to the frame's, one per frame. What lies
+    /// beyond the frame is its border. Errors: another number of maps than frames, or one to no area.
+    pub fn crop(&self, maps: &[Affine], side: usize) -> Result<Rgb> {
         expect_pixels(side, side)?;
-        if regions.len() != self.frames() {
-            let expected = format!("{} regions, one per frame", self.frames());
-            return Err(Problem::new("crop", expected, regions.len().to_string()).shape());
+        if maps.len() != self.frames() {
+            let expected = format!("{} maps, one per frame", self.frames());
+            return Err(Problem::new("crop", expected, maps.len().to_string()).shape());
         }
         let out = Rgb::empty(self.gpu(), self.frames(), [side, side], self.depth())?;
-        for (frame, region) in regions.iter().enumerate() {
-            region.check(frame)?;
-            let scale = [region.width / side as f64, region.height / side as f64];
-            let (from, to) = (self.frame(frame)?, out.frame(frame)?);
-            from.sample([region.left, region.top], scale, &to)?;
+        for (frame, map) in maps.iter().enumerate() {
+            if map.inverse().is_none() {
+                let expected = "a map to a region with an area";
+                return Err(Problem::new(format!("crop of frame {frame}"), expected, format!("{map:?}")).input());
+            }
+            self.frame(frame)?.sample(map, &out.frame(frame)?)?;
         }
         Ok(out)
     }
 
+    /// Fills the frame `out` with the frame `self`, antialiased; `map` leads from `out`'s pixels to those of `self`, whose border
+    /// goes on beyond it. Where a turned picture is shrunk, it is reduced upright first.
+    pub(super) fn sample(&self, map: &Affine, out: &Rgb) -> Result<()> {
+        let [[a, b, c], [d, e, f]] = map.0;
+        if map.is_upright() && a > 0.0 && e > 0.0 {
+            return self.sample_upright([c, f], [a, e], out);
+        }
+        let steps = [a.hypot(b), d.hypot(e)].map(|step| step.max(1.0));
+        if steps == [1.0; 2] {
+            return self.warp(map, out);
+        }
+        // Of a picture reduced by `steps`, whose grid begins at its corner whatever is shown, so that nothing flickers as a crop moves:
+        // what `out` shows, and a pixel around it.
+        let bounds = map.bounds([out.width() as f64, out.height() as f64]);
+        let size = [self.width() as f64, self.height() as f64];
+        let [x, y] = [0, 1].map(|axis| {
+            let ([low, high], step) = (bounds[axis], steps[axis]);
+            let end = (size[axis] / step).ceil();
+            let from = ((low / step).floor() - 1.0).clamp(0.0, end - 1.0);
+            [from, ((high / step).ceil() + 1.0).clamp(from + 1.0, end)]
+        });
+        let reduced = Rgb::empty(self.gpu(), 1, [y, x].map(|[from, to]| (to - from) as usize), self.depth())?;
+        self.sample_upright([x[0] * steps[0], y[0] * steps[1]], steps, &reduced)?;
+        let onto = Affine::scaling(1.0 / steps[0], 1.0 / steps[1]).then(&Affine::translation(-x[0], -y[0]));
+        reduced.warp(&map.then(&onto), out)
+    }
+
     /// Fills `out`, whose pixel (i, j) lies at `origin + (i + 1/2, j + 1/2) * scale` in each frame, antialiased.
-    pub(super) fn sample(&self, origin: [f64; 2], scale: [f64; 2], out: &Rgb) -> Result<()> {
+    fn sample_upright(&self, origin: [f64; 2], scale: [f64; 2], out: &Rgb) -> Result<()> {
         let (filter, depth) = (Filter::Antialiased, self.depth());
         let x = Axis::new([self.width(), out.width()], origin[0], scale[0], filter, depth);
         let y = Axis::new([self.height(), out.height()], origin[1], scale[1], filter, depth);
         self.resample(&x, &y, out)
+    }
+
+    /// Fills the frame `out`, each pixel between the four of `self` next to `map` of its centre.
+    fn warp(&self, map: &Affine, out: &Rgb) -> Result<()> {
+        // A crop's pixels are few, a picture's may be many: with the place of the crop in whole pixels, f32 keeps the fractions.
+        const FAR: f64 = 1e9;
+        let corner = map.0.map(|row| row[2].floor().clamp(-FAR, FAR));
+        let within = map.then(&Affine::translation(-corner[0], -corner[1]));
+        for range in quad_ranges(&[out.words()])? {
+            let words = out.words().quads(&range)?;
+            Call {
+                kernel: &WARP,
+                constants: &[FLAT, self.depth().constant()],
+                params: WarpParams {
+                    count: words.len() as u32,
+                    first: 4 * range.start as u32,
+                    x_size: [self.width() as u32, self.height() as u32],
+                    y_size: [out.width() as u32, out.height() as u32],
+                    corner: corner.map(|v| v as i32),
+                    map: within.coefficients(),
+                },
+                tensors: &[self.words(), &words],
+                groups: words.len().div_ceil(FLAT.1 as usize),
+                flops: 40.0 * words.len() as f64,
+                site: None,
+            }
+            .record()?;
+        }
+        Ok(())
     }
 
     fn resample(&self, x: &Axis, y: &Axis, out: &Rgb) -> Result<()> {
@@ -201,18 +271,10 @@ impl Rgb {
 }
 
 impl Region {
-    /// From the pixels of a crop of `side` to those of the picture.
+    /// From the pixels of a crop of `side` pixels that shows the region to the picture's.
     pub fn map(&self, side: usize) -> Affine {
-        let [x, y] = [self.width / side as f64, self.height / side as f64];
-        Affine([[x, 0.0, self.left], [0.0, y, self.top]])
-    }
-
-    pub(super) fn check(&self, frame: usize) -> Result<()> {
-        let fine = [self.left, self.top, self.width, self.height].iter().all(|v| v.is_finite());
-        if fine && self.width > 0.0 && self.height > 0.0 {
-            return Ok(());
-        }
-        Err(Problem::new(format!("crop of frame {frame}"), "a region with an area", format!("{self:?}")).input())
+        let side = side as f64;
+        Affine([[self.width / side, 0.0, self.left], [0.0, self.height / side, self.top]])
     }
 }
 

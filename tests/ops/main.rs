@@ -24,7 +24,9 @@ mod relative;
 mod resample;
 mod rgb;
 mod sampling;
+mod seam;
 mod variants;
+mod warp;
 #[path = "../common/watched.rs"]
 mod watched;
 mod winograd;

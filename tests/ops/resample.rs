@@ -32,7 +32,7 @@ fn resized_bytes_equal_pytorchs() {
 }
 
 /// Weights of the inputs around `centre`: a triangle of half-width max(1, scale), the border beyond the picture cut off.
-fn triangle(inputs: usize, centre: f64, scale: f64) -> Vec<f64> {
+pub fn triangle(inputs: usize, centre: f64, scale: f64) -> Vec<f64> {
     let reach = scale.max(1.0);
     let mut weights: Vec<f64> =
         (0..inputs).map(|i| (1.0 - ((i as f64 + 0.5 - centre) / reach).abs()).max(0.0)).collect();
@@ -60,7 +60,7 @@ fn crops_match_the_reference() {
         let bytes = random_bytes(&mut random, 5 * height * width * 3 * depth.bytes());
         let x = Rgb::upload_at(gpu, height, width, depth, &bytes).unwrap();
         let pixels = values(&bytes, depth);
-        let got = values(&written("crop", &x.crop(&regions, side).unwrap()), depth);
+        let got = values(&written("crop", &x.crop(&regions.map(|region| region.map(side)), side).unwrap()), depth);
         // Half a level for each of the two roundings; of 16 bits also the weights' unit, 2^-15, twice for each input.
         let slack = match depth {
             Depth::Eight => 1.1,
@@ -91,7 +91,7 @@ fn crops_match_the_reference() {
     for depth in DEPTHS {
         let bytes = random_bytes(&mut random, height * width * 3 * depth.bytes());
         let x = Rgb::upload_at(gpu, height, width, depth, &bytes).unwrap();
-        let same = x.crop(&[region(10.0, 20.0, 32.0, 32.0)], 32).unwrap().to_bytes().unwrap();
+        let same = x.crop(&[region(10.0, 20.0, 32.0, 32.0).map(32)], 32).unwrap().to_bytes().unwrap();
         let pixel = 3 * depth.bytes();
         let row = |i: usize| &bytes[((20 + i) * width + 10) * pixel..][..32 * pixel];
         assert!((0..32).all(|i| same[i * 32 * pixel..][..32 * pixel] == *row(i)), "a crop at scale 1 is a copy");
