@@ -6,3 +6,4 @@ pub mod mesh;
 mod npy;
 mod order;
 pub mod shots;
+pub mod smoothing;
