@@ -158,12 +158,12 @@ fn made(watch: &Watch, frames: Frames<'_>) {
 fn lipsync(watch: &Watch, weights: &WeightSet) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/landmarks.json");
     let demo = Landmarks::read(&path).unwrap().scaled([320, 320], SIZE);
-    let faces = (0..FRAMES as usize).map(|frame| *demo.face(frame % demo.len())).collect();
+    let faces = (0..FRAMES as usize).map(|frame| *demo.face(frame % demo.len()).unwrap()).collect();
     let landmarks = Landmarks::new("landmarks", faces, Some(SIZE)).unwrap();
     let video = || Ok(Box::new(Pictured::new(None)) as Box<dyn FrameSource>);
-    let face = Some(Region { left: 200.0, top: 80.0, width: 3.0 * SIDE, height: 3.0 * SIDE });
+    let crop = Some(Region { left: 200.0, top: 80.0, width: 3.0 * SIDE, height: 3.0 * SIDE });
     let options =
-        lipsync::Options { sampling: sampling(), guidance: Guidance::None, face, ..lipsync::Options::default() };
+        lipsync::Options { sampling: sampling(), guidance: Guidance::None, crop, ..lipsync::Options::default() };
     let job = LipSync::new(&watch.gpu, weights, video, tone(100)).landmarks(landmarks).options(options);
     made(watch, job.frames().unwrap());
 }
@@ -184,7 +184,7 @@ fn measure(watch: &Watch, _: &WeightSet) {
     // Without a reference, whose measures are much work and read what is there already.
     let video = Box::new(Pictured::new(Some(watch.clone())));
     let pictures = Pictures { gpu: watch.gpu.clone(), video, reference: None, lpips: None };
-    let inputs = Inputs { track: None, audio: None, pictures: Some(pictures), fps: None };
+    let inputs = Inputs { landmarks: None, audio: None, pictures: Some(pictures), fps: None };
     metrics::measure(inputs, metrics::Options::default()).unwrap();
 }
 

@@ -50,7 +50,13 @@ pub struct Options {
     #[arg(long, value_name = "WHICH", default_value = "largest", help_heading = "Face")]
     face: FaceChoice,
     /// The square to animate, in the portrait's pixels [default: around the face; where none is found, the largest in the middle]
-    #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true, conflicts_with = "face", help_heading = "Face")]
+    #[arg(
+        long,
+        value_name = "LEFT,TOP,SIDE",
+        allow_hyphen_values = true,
+        conflicts_with = "face",
+        help_heading = "Face"
+    )]
     crop: Option<String>,
     /// none: the square alone; mask: put back into the whole portrait
     #[arg(long, value_enum, default_value = "none", help_heading = "Face")]

@@ -139,7 +139,9 @@ fn refuse_name(path: &Path, ends: &[&str], video: &Path) -> Result<()> {
     let is_fine = path.extension().is_some_and(|end| ends.iter().any(|known| end.eq_ignore_ascii_case(known)));
     if !is_fine {
         let expected = ends.iter().map(|end| format!(".{end}")).collect::<Vec<_>>().join(" or ");
-        return Err(Problem::new(path.display().to_string(), format!("a name that ends in {expected}"), "another").usage());
+        return Err(
+            Problem::new(path.display().to_string(), format!("a name that ends in {expected}"), "another").usage()
+        );
     }
     if super::job::is_same_file(path, video) {
         return Err(Problem::new(path.display().to_string(), "another file than the video", "the video").usage());
@@ -152,8 +154,7 @@ fn follow(gpu: &Gpu, input: &Input, cut_threshold: f32, output: Output) -> Resul
     let bar = ProgressBar::new(output);
     let mut source = input.source()?;
     let total = source.times().map_or(0, |times| times.count()) as f64;
-    let seen =
-        |done: u64| bar.show(Progress { phase: Phase::Tracking, done: done as f64, total, step: [0, 0] });
+    let seen = |done: u64| bar.show(Progress { phase: Phase::Tracking, done: done as f64, total, step: [0, 0] });
     let tracks = track(gpu, source.as_mut(), cut_threshold, &Cancel::default(), &seen);
     bar.finish();
     bar.check()?;
@@ -269,7 +270,9 @@ const FEWEST_CELLS: usize = 6;
 /// A sheet of frames from the shots with the face: one of each, several of few.
 fn draw(gpu: &Gpu, input: &Input, followed: &Followed, regions: &Regions, path: &Path) -> Result<()> {
     let shots: Vec<(usize, Vec<usize>)> = (followed.shots.iter().enumerate())
-        .map(|(number, shot)| (number + 1, shot.frames.clone().filter(|&frame| followed.faces[frame].is_some()).collect()))
+        .map(|(number, shot)| {
+            (number + 1, shot.frames.clone().filter(|&frame| followed.faces[frame].is_some()).collect())
+        })
         .filter(|(_, frames): &(usize, Vec<usize>)| !frames.is_empty())
         .collect();
     let each = FEWEST_CELLS.div_ceil(shots.len().max(1));
@@ -287,7 +290,14 @@ fn draw(gpu: &Gpu, input: &Input, followed: &Followed, regions: &Regions, path: 
     }
     let entries: Vec<Entry<'_>> = drawn
         .iter()
-        .map(|(picture, crop, points, mask, label)| Entry { picture, crop: *crop, side: SHEET_SIDE, points, mask, label })
+        .map(|(picture, crop, points, mask, label)| Entry {
+            picture,
+            crop: *crop,
+            side: SHEET_SIDE,
+            points,
+            mask,
+            label,
+        })
         .collect();
     write_picture(path, &sheet(&entries))
 }

@@ -6,12 +6,11 @@ use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
-use viseme::face::smoothing::SMOOTHING;
+use viseme::face::smoothing::OneEuro;
 use viseme::gpu::Gpu;
 use viseme::media::probe::VideoInfo;
 use viseme::media::writer::{Sound, SoundPart};
 use viseme::media::{Audio, Fps, FrameTimes};
-use viseme::pipelines::Paste;
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
@@ -39,9 +38,9 @@ pub struct Options {
     /// where there is no face: .json ([[[x, y], ..], ..]) or .npy ([frames, 68, 2])
     #[arg(long, value_name = "FILE", conflicts_with = "face", help_heading = "Face")]
     landmarks: Option<PathBuf>,
-    /// How strongly the points are smoothed over time: 1 as usual, 0 not at all
-    #[arg(long, value_name = "STRENGTH", default_value_t = SMOOTHING, help_heading = "Face")]
-    smoothing: f64,
+    /// The points as they are found, not smoothed over time
+    #[arg(long, help_heading = "Face")]
+    no_smoothing: bool,
 
     /// What is generated: box, full, heart, mouth or face
     #[arg(long, default_value = "box", value_name = "KIND")]
@@ -93,9 +92,6 @@ pub struct Options {
     #[command(flatten)]
     job: JobOptions,
 }
-
-/// More would make a mouth of rubber.
-const MOST_SMOOTHING: f64 = 10.0;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LengthArg {
@@ -244,7 +240,7 @@ impl Options {
             feather: self.feather,
             face: self.faces.face.clone(),
             crop: self.faces.crop()?,
-            smoothing: self.smoothing()?,
+            smoothing: (!self.no_smoothing).then(OneEuro::default),
             cut_threshold: self.faces.cut_threshold,
             match_colours: true,
             sample_posterior: self.job.sample_latents,
@@ -288,14 +284,6 @@ impl Options {
         }))
     }
 
-    fn smoothing(&self) -> Result<Option<f64>> {
-        if !(0.0..=MOST_SMOOTHING).contains(&self.smoothing) {
-            let expected = format!("0 to {MOST_SMOOTHING}");
-            return Err(Problem::new("--smoothing", expected, self.smoothing.to_string()).usage());
-        }
-        Ok((self.smoothing > 0.0).then_some(self.smoothing))
-    }
-
     fn named(&self) -> [(Role, &Option<PathBuf>); 5] {
         [
             (Role::Keyframe, &self.keyframe_weights),
@@ -322,7 +310,7 @@ impl Options {
             ("--face", format!("{:?}", self.faces.face)),
             ("--crop", self.faces.crop.clone().unwrap_or("none".to_string())),
             ("--cut-threshold", self.faces.cut_threshold.to_string()),
-            ("--smoothing", self.smoothing.to_string()),
+            ("--no-smoothing", self.no_smoothing.to_string()),
             ("--length", format!("{:?}", self.length)),
             ("--extend", format!("{:?}", self.extend)),
             ("--fps", self.fps.to_string()),

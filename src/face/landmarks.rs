@@ -130,7 +130,8 @@ impl Landmarks {
         let bytes = match path.extension() {
             Some(end) if end.eq_ignore_ascii_case("json") => {
                 // Floats that read back to the same bits.
-                let frames = serde_json::json!(self.faces.iter().map(|face| face.map(|f| f.to_vec())).collect::<Vec<_>>());
+                let frames =
+                    serde_json::json!(self.faces.iter().map(|face| face.map(|f| f.to_vec())).collect::<Vec<_>>());
                 let whole = match self.size {
                     Some([width, height]) => serde_json::json!({"width": width, "height": height, "frames": frames}),
                     None => frames,
@@ -138,8 +139,11 @@ impl Landmarks {
                 whole.to_string().into_bytes()
             }
             _ => {
-                let values: Vec<f32> =
-                    self.faces.iter().flat_map(|face| face.unwrap_or([[f32::NAN; 2]; POINTS]).as_flattened().to_vec()).collect();
+                let values: Vec<f32> = self
+                    .faces
+                    .iter()
+                    .flat_map(|face| face.unwrap_or([[f32::NAN; 2]; POINTS]).as_flattened().to_vec())
+                    .collect();
                 npy::of_f32(&[self.faces.len(), POINTS, 2], &values)
             }
         };

@@ -16,8 +16,7 @@ enum Fault {
 /// `faces` with their frames. Errors: most of them are no faces in iBUG's order. One that a detector got wrong is no reason to refuse
 /// a clip.
 pub(super) fn check(subject: &str, faces: &[(usize, &Face)]) -> Result<()> {
-    let faults: Vec<(usize, Fault)> =
-        faces.iter().filter_map(|&(frame, face)| Some((frame, fault(face)?))).collect();
+    let faults: Vec<(usize, Fault)> = faces.iter().filter_map(|&(frame, face)| Some((frame, fault(face)?))).collect();
     if 2 * faults.len() <= faces.len() {
         return Ok(());
     }

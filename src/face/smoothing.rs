@@ -38,14 +38,12 @@ impl OneEuro {
         let forwards = self.pass(&moments);
         moments.reverse();
         let backwards = self.pass(&moments);
-        let mean = |(a, b): (&State, &State)| {
-            std::array::from_fn(|i| [0, 1].map(|axis| ((a.points[i][axis] + b.points[i][axis]) / 2.0) as f32))
-        };
+        let mean = |(a, b): (&Face, &Face)| between(a, b, 0.5);
         forwards.iter().zip(backwards.iter().rev()).map(mean).collect()
     }
 
-    /// The filter's state at each moment, whichever way time runs.
-    fn pass(&self, moments: &[Moment]) -> Vec<State> {
+    /// The filtered face of each moment, whichever way time runs.
+    fn pass(&self, moments: &[Moment]) -> Vec<Face> {
         let Some(first) = moments.first() else { return Vec::new() };
         let is_near = |moment: &&Moment| (moment.time_s - first.time_s).abs() <= Self::RUN_UP_S;
         let run_up = moments.iter().take_while(is_near).count();
@@ -54,11 +52,12 @@ impl OneEuro {
             state = self.step(&state, &pair[1], &pair[0]);
         }
         state.turn();
-        let mut states = vec![state];
+        let mut faces = vec![state.face()];
         for pair in moments.windows(2) {
-            states.push(self.step(&states[states.len() - 1], &pair[0], &pair[1]));
+            state = self.step(&state, &pair[0], &pair[1]);
+            faces.push(state.face());
         }
-        states
+        faces
     }
 
     fn step(&self, state: &State, before: &Moment, now: &Moment) -> State {
@@ -97,6 +96,10 @@ struct State {
 impl State {
     fn at(face: &Face) -> Self {
         Self { points: face.map(|p| p.map(f64::from)), speeds: [[0.0; 2]; POINTS] }
+    }
+
+    fn face(&self) -> Face {
+        self.points.map(|p| p.map(|v| v as f32))
     }
 
     /// Time runs the other way from here on.

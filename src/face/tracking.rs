@@ -8,7 +8,7 @@ use super::finder::{FaceFinder, Mesh};
 use super::landmarks::{Face, Landmarks, middle, side};
 use super::mesh;
 use super::shots::CutFinder;
-use super::smoothing::{fill_gaps, smooth};
+use super::smoothing::{OneEuro, fill_gaps};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::{Frame, FrameSource, FrameTimes};
 use crate::ops::Rgb;
@@ -57,7 +57,10 @@ pub enum FaceChoice {
     /// Those of these numbers, each in its shot.
     Numbers(Vec<usize>),
     /// The one at this point of the picture, in pixels: at a time, in its shot, or in each shot.
-    At { point: [f64; 2], time_s: Option<f64> },
+    At {
+        point: [f64; 2],
+        time_s: Option<f64>,
+    },
 }
 
 impl FromStr for FaceChoice {
@@ -69,7 +72,8 @@ impl FromStr for FaceChoice {
             let (x, y) = text.split_once(',')?;
             Some([number(x)?, number(y)?])
         };
-        let numbers = || text.split('+').map(|n| n.trim().parse().ok().filter(|&n: &usize| n > 0)).collect::<Option<Vec<_>>>();
+        let numbers =
+            || text.split('+').map(|n| n.trim().parse().ok().filter(|&n: &usize| n > 0)).collect::<Option<Vec<_>>>();
         let choice = match text {
             "largest" => Some(Self::Largest),
             "left" => Some(Self::Left),
@@ -83,7 +87,8 @@ impl FromStr for FaceChoice {
             },
         };
         choice.ok_or_else(|| {
-            let expected = "largest, left, right, a number that `viseme faces` prints (several as 1+4), X,Y or X,Y@SECONDS";
+            let expected =
+                "largest, left, right, a number that `viseme faces` prints (several as 1+4), X,Y or X,Y@SECONDS";
             let problem = Problem::new("--face", expected, format!("'{text}'"));
             let problem = match text.split(',').count() {
                 3 => problem.remedy("a square of the picture, LEFT,TOP,SIDE, is --crop"),
@@ -106,10 +111,36 @@ pub struct Tracker {
     looked_s: f64,
 }
 
+/// A face as it was found in a frame.
+struct Sight {
+    mesh: Mesh,
+    face: Face,
+    middle: [f64; 2],
+    side: f64,
+}
+
+impl Sight {
+    fn of(mesh: Mesh) -> Self {
+        let face = mesh::to_face(&mesh.points);
+        Self { mesh, face, middle: middle(&face), side: f64::from(side(&face)) }
+    }
+
+    /// Of the middles, in sides of this face.
+    fn distance(&self, other: &Self) -> f64 {
+        let ([x0, y0], [x1, y1]) = (self.middle, other.middle);
+        (x1 - x0).hypot(y1 - y0) / self.side
+    }
+
+    /// Whether two faces of one picture are one.
+    fn is_same(&self, other: &Self) -> bool {
+        self.distance(other).min(other.distance(self)) < 0.4
+    }
+}
+
 /// A face that may still be seen.
 struct Live {
     track: TrackedFace,
-    last: Mesh,
+    last: Sight,
     /// Since when it is out of sight.
     lost_s: Option<f64>,
 }
@@ -141,7 +172,7 @@ impl Tracker {
         let picture = Rgb::upload_at(&self.gpu, frame.height as usize, frame.width as usize, frame.depth, &frame.rgb)?;
         let mut is_lost = false;
         for live in self.live.iter_mut().filter(|live| live.lost_s.is_none()) {
-            let seen = self.finder.follow(&picture, &live.last)?;
+            let seen = self.finder.follow(&picture, &live.last.mesh)?.map(Sight::of);
             match seen.filter(|seen| live.continues(seen)) {
                 Some(seen) => live.see(index, seen),
                 None => {
@@ -158,24 +189,24 @@ impl Tracker {
         if is_cut || is_lost || start_s - self.looked_s >= pause_s - 5e-4 {
             self.looked_s = start_s;
             for found in self.finder.find(&picture)? {
-                self.meet(index, start_s, found);
+                self.meet(index, start_s, Sight::of(found));
             }
         }
         Ok(())
     }
 
     /// A face that was found anew: one that is followed already, one that was lost, or a new one.
-    fn meet(&mut self, index: usize, start_s: f64, found: Mesh) {
-        if self.live.iter().any(|live| live.lost_s.is_none() && is_same_place(&live.last, &found)) {
+    fn meet(&mut self, index: usize, start_s: f64, found: Sight) {
+        if self.live.iter().any(|live| live.lost_s.is_none() && live.last.is_same(&found)) {
             return;
         }
         let lost = self.live.iter_mut().filter(|live| live.may_be(&found, start_s));
-        if let Some(live) = lost.min_by(|a, b| a.distance(&found).total_cmp(&b.distance(&found))) {
+        if let Some(live) = lost.min_by(|a, b| a.last.distance(&found).total_cmp(&b.last.distance(&found))) {
             return live.see(index, found);
         }
         let number = 1 + self.live.len() + self.done.len();
         let shot = self.shots.len().saturating_sub(1);
-        let faces = vec![Some(mesh::to_face(&found.points))];
+        let faces = vec![Some(found.face)];
         self.live.push(Live { track: TrackedFace { number, shot, first: index, faces }, last: found, lost_s: None });
     }
 
@@ -185,7 +216,7 @@ impl Tracker {
         for younger in (1..self.live.len()).rev() {
             let (before, rest) = self.live.split_at_mut(younger);
             let live = &mut rest[0];
-            let is_double = |other: &Live| other.lost_s.is_none() && is_same_place(&other.last, &live.last);
+            let is_double = |other: &Live| other.lost_s.is_none() && other.last.is_same(&live.last);
             if live.lost_s.is_none() && before.iter().any(is_double) {
                 live.lost_s = Some(f64::NEG_INFINITY);
                 live.track.faces.truncate((frames - 1).saturating_sub(live.track.first));
@@ -208,36 +239,24 @@ impl Tracker {
 }
 
 impl Live {
-    fn see(&mut self, index: usize, seen: Mesh) {
+    fn see(&mut self, index: usize, seen: Sight) {
         self.track.faces.resize(index - self.track.first, None);
-        self.track.faces.push(Some(mesh::to_face(&seen.points)));
+        self.track.faces.push(Some(seen.face));
         (self.last, self.lost_s) = (seen, None);
     }
 
     /// Whether `seen` may be the same face a frame later: nobody moves by half a face, or grows by half.
-    fn continues(&self, seen: &Mesh) -> bool {
-        let ratio = seen.side() / self.last.side();
-        self.distance(seen) < 0.5 && (1.0 / 1.5..1.5).contains(&ratio)
+    fn continues(&self, seen: &Sight) -> bool {
+        let ratio = seen.side / self.last.side;
+        self.last.distance(seen) < 0.5 && (1.0 / 1.5..1.5).contains(&ratio)
     }
 
     /// Whether `found` may be this lost face: of about its size, and not further away than it may have come.
-    fn may_be(&self, found: &Mesh, start_s: f64) -> bool {
+    fn may_be(&self, found: &Sight, start_s: f64) -> bool {
         let Some(lost_s) = self.lost_s.filter(|lost_s| lost_s.is_finite()) else { return false };
-        let ratio = found.side() / self.last.side();
-        self.distance(found) < 1.0 + (start_s - lost_s) && (1.0 / 1.6..1.6).contains(&ratio)
+        let ratio = found.side / self.last.side;
+        self.last.distance(found) < 1.0 + (start_s - lost_s) && (1.0 / 1.6..1.6).contains(&ratio)
     }
-
-    /// Of the middles, in sides of this face.
-    fn distance(&self, other: &Mesh) -> f64 {
-        let ([x0, y0], [x1, y1]) = (self.last.middle(), other.middle());
-        (x1 - x0).hypot(y1 - y0) / self.last.side()
-    }
-}
-
-/// Whether two faces of one picture are one.
-fn is_same_place(a: &Mesh, b: &Mesh) -> bool {
-    let ([x0, y0], [x1, y1]) = (a.middle(), b.middle());
-    (x1 - x0).hypot(y1 - y0) < 0.4 * a.side().max(b.side())
 }
 
 /// All faces of `source`, from its start; `seen` is told how many of its frames have been looked at.
@@ -311,7 +330,12 @@ pub struct FollowedShot {
 
 impl Followed {
     /// Of `landmarks`, one for each frame, of a video with `shots`.
-    pub fn given(landmarks: &Landmarks, shots: Vec<Range<usize>>, times: &FrameTimes, smoothing: Option<f64>) -> Self {
+    pub fn given(
+        landmarks: &Landmarks,
+        shots: Vec<Range<usize>>,
+        times: &FrameTimes,
+        smoothing: Option<OneEuro>,
+    ) -> Self {
         let count = shots.last().map_or(0, |shot| shot.end);
         let faces = (0..count).map(|frame| landmarks.face(frame).copied()).collect();
         Self::prepared(faces, shots.into_iter().map(|frames| (frames, None)), times, smoothing)
@@ -322,7 +346,7 @@ impl Followed {
         mut faces: Vec<Option<Face>>,
         shots: impl Iterator<Item = (Range<usize>, Option<usize>)>,
         times: &FrameTimes,
-        smoothing: Option<f64>,
+        smoothing: Option<OneEuro>,
     ) -> Self {
         let mut followed = Vec::new();
         for (frames, number) in shots {
@@ -330,8 +354,8 @@ impl Followed {
             let shot = &mut faces[frames.clone()];
             let seen = shot.iter().flatten().count();
             fill_gaps(shot, &starts_s, MOST_GAP_S);
-            if let Some(strength) = smoothing {
-                smooth(shot, &starts_s, strength);
+            if let Some(filter) = smoothing {
+                smooth(shot, &starts_s, &filter);
             }
             followed.push(FollowedShot { frames, number, seen });
         }
@@ -342,6 +366,17 @@ impl Followed {
     pub fn shot_of(&self, frame: usize) -> Option<usize> {
         self.faces.get(frame)?.as_ref()?;
         Some(self.shots.partition_point(|shot| shot.frames.end <= frame))
+    }
+}
+
+/// Smooths each run of faces.
+fn smooth(faces: &mut [Option<Face>], starts_s: &[f64], filter: &OneEuro) {
+    let mut from = 0;
+    while let Some(start) = (from..faces.len()).find(|&i| faces[i].is_some()) {
+        let run: Vec<Face> = faces[start..].iter().map_while(|face| *face).collect();
+        from = start + run.len();
+        let smoothed = filter.smooth(&run, &starts_s[start..from]);
+        faces[start..from].iter_mut().zip(smoothed).for_each(|(face, smooth)| *face = Some(smooth));
     }
 }
 
@@ -419,9 +454,9 @@ impl Tracks {
                 }
                 chosen
             }
-            FaceChoice::At { point, time_s: None } => {
-                shots.map(|shot| nearest(self.in_shot(shot).map(|face| (face, face.middle(), face.side())), *point)).collect()
-            }
+            FaceChoice::At { point, time_s: None } => shots
+                .map(|shot| nearest(self.in_shot(shot).map(|face| (face, face.middle(), face.side())), *point))
+                .collect(),
             FaceChoice::At { point, time_s: Some(time_s) } => {
                 let frame = self.times.at(*time_s) as usize;
                 let at = |face: &'_ TrackedFace| face.face(frame).map(|found| (middle(found), f64::from(side(found))));
@@ -465,8 +500,8 @@ impl Tracks {
         faces
     }
 
-    /// The same with gaps bridged, smoothed with a strength of `smoothing`. Errors: as those of [`choose`](Self::choose).
-    pub fn follow(&self, choice: &FaceChoice, smoothing: Option<f64>) -> Result<Followed> {
+    /// The same with gaps bridged, smoothed by `smoothing`. Errors: as those of [`choose`](Self::choose).
+    pub fn follow(&self, choice: &FaceChoice, smoothing: Option<OneEuro>) -> Result<Followed> {
         let chosen = self.choose(choice)?;
         let faces = self.by_frame(&chosen);
         let numbers = chosen.iter().map(|face| face.map(|face| face.number));

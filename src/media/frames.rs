@@ -442,9 +442,7 @@ fn run(text: &str) -> &str {
 pub fn write_picture(path: &Path, frame: &Frame) -> Result<()> {
     let (format, [width, height]) = (image::ImageFormat::Png, [frame.width, frame.height]);
     let written = match frame.depth {
-        Depth::Eight => {
-            image::save_buffer_with_format(path, &frame.rgb, width, height, image::ColorType::Rgb8, format)
-        }
+        Depth::Eight => image::save_buffer_with_format(path, &frame.rgb, width, height, image::ColorType::Rgb8, format),
         Depth::Sixteen => {
             // The encoder takes values in the machine's order.
             let (values, _) = frame.rgb.as_chunks();

@@ -13,7 +13,9 @@ use super::sampling::Sampling;
 use super::segments::{Parity, Plan, UPSTREAM_CAP_S};
 use super::stretches::Stretches;
 use super::timeline::{Extend, Timeline};
-use super::two_stage::{INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, only, encode, to_frame, upload};
+use super::two_stage::{
+    INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, encode, only, to_frame, upload,
+};
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::{AUTO_SCALE, Guidance};
 use crate::face::mask::LATENT_STEP;

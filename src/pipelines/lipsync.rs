@@ -14,15 +14,15 @@ use super::segments::{Length, Parity, Plan, UPSTREAM_CAP_S, max_frames, upstream
 use super::stretches::{Stretch, Stretches};
 use super::timeline::{Extend, Part, Timeline};
 use super::two_stage::{
-    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, encode,
-    to_frame, upload,
+    CODING_UNITS, Clean, INTERPOLATION_NOISE, KEYFRAME_NOISE, Seam, Shown, Stage, System, TwoStage, encode, to_frame,
+    upload,
 };
 use super::weights::{Demand, Role, Storage, WeightSet};
 use crate::diffusion::Guidance;
 use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::face::shots::CutFinder;
-use crate::face::smoothing::SMOOTHING;
+use crate::face::smoothing::OneEuro;
 use crate::face::tracking::{FaceChoice, Followed, Tracks, shots, track};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
@@ -51,8 +51,8 @@ pub struct Options {
     pub face: FaceChoice,
     /// The crop's place in the picture, in stored pixels; None: around the face.
     pub crop: Option<Region>,
-    /// How strongly the landmarks are smoothed over time; None: not at all. See [`crate::face::smoothing`].
-    pub smoothing: Option<f64>,
+    /// What smooths the landmarks over time; None: they stay as they are.
+    pub smoothing: Option<OneEuro>,
     /// How much the picture changes at a cut; see [`crate::face::shots`].
     pub cut_threshold: f32,
     /// The colours of what is pasted are matched to those around it.
@@ -76,7 +76,7 @@ impl Default for Options {
             feather: None,
             face: FaceChoice::Largest,
             crop: None,
-            smoothing: Some(SMOOTHING),
+            smoothing: Some(OneEuro::default()),
             cut_threshold: CutFinder::THRESHOLD,
             match_colours: true,
             sample_posterior: false,
@@ -407,17 +407,7 @@ impl Survey {
             }
         };
         stretches.first()?;
-        Ok(Self {
-            size,
-            pixel_aspect,
-            timeline,
-            samples,
-            inside_frames,
-            output_frames,
-            stretches,
-            followed,
-            tracks,
-        })
+        Ok(Self { size, pixel_aspect, timeline, samples, inside_frames, output_frames, stretches, followed, tracks })
     }
 
     /// The crop of each frame of the video, `side` pixels large for the networks. Errors: a given crop that the face is not in.
@@ -435,7 +425,9 @@ impl Survey {
     /// Longer side of the largest square around the face, in the video's pixels.
     pub fn crop_side(&self, options: &Options) -> Result<f64> {
         let regions = self.regions(options, 1)?;
-        let sides = (0..self.followed.shots.len()).filter(|&shot| self.is_worked_on(shot)).map(|shot| regions.of_shot(shot).side);
+        let sides = (0..self.followed.shots.len())
+            .filter(|&shot| self.is_worked_on(shot))
+            .map(|shot| regions.of_shot(shot).side);
         Ok(sides.fold(0.0, f64::max))
     }
 
@@ -602,7 +594,9 @@ impl System for Footage {
     fn finish(&mut self, pictures: &[Shown], output: u64) -> Result<Frame> {
         if self.options.paste == Paste::None {
             let nearest = pictures.iter().max_by(|a, b| a.share.total_cmp(&b.share));
-            return to_frame(&nearest.ok_or_else(|| Problem::new("output frame", "a picture", "none").shape())?.picture);
+            return to_frame(
+                &nearest.ok_or_else(|| Problem::new("output frame", "a picture", "none").shape())?.picture,
+            );
         }
         let feather = self.options.feather.unwrap_or(self.side as f32 / 50.0);
         let source = self.timeline.moment(output).source;

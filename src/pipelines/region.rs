@@ -321,7 +321,8 @@ pub(super) fn refuse_outside(region: Region, [width, height]: [u32; 2]) -> Resul
 fn refuse_elsewhere(filmed: &Filmed, region: Region) -> Result<()> {
     let (right, bottom) = (region.left + region.width, region.top + region.height);
     let is_in = |[x, y]: [f64; 2]| (region.left..right).contains(&x) && (region.top..bottom).contains(&y);
-    let middles = filmed.faces.iter().enumerate().filter_map(|(frame, face)| Some((frame, middle(face.as_ref()?, 1.0, 0.0))));
+    let middles =
+        filmed.faces.iter().enumerate().filter_map(|(frame, face)| Some((frame, middle(face.as_ref()?, 1.0, 0.0))));
     let Some((frame, [x, y])) = middles.into_iter().find(|(_, middle)| !is_in(*middle)) else { return Ok(()) };
     let expected = format!("a square around the face, which is at {x:.0},{y:.0} in frame {frame}");
     let found = format!("{},{},{}", region.left, region.top, region.width);
@@ -344,7 +345,8 @@ fn extent(face: &Face, pixel_aspect: f64, angle: f64) -> f64 {
 /// Smallest and largest x and y as the face is shown, along axes turned by `angle`; in rows.
 fn bounds(face: &Face, pixel_aspect: f64, angle: f64) -> [[f64; 2]; 2] {
     let back = Affine::rotation(-angle);
-    let along = |axis: usize| face.iter().map(move |&[x, y]| back.at([f64::from(x) * pixel_aspect, f64::from(y)])[axis]);
+    let along =
+        |axis: usize| face.iter().map(move |&[x, y]| back.at([f64::from(x) * pixel_aspect, f64::from(y)])[axis]);
     [0, 1].map(|axis| [along(axis).fold(f64::MAX, f64::min), along(axis).fold(f64::MIN, f64::max)])
 }
 

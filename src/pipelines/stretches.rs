@@ -50,7 +50,8 @@ impl Stretches {
                 && shown.is_some_and(|(_, shown)| shown == *shot)
             {
                 stretch.outputs.end = output + 1;
-                stretch.sources = (*stretch.sources.start()).min(moment.source)..=(*stretch.sources.end()).max(moment.source);
+                stretch.sources =
+                    (*stretch.sources.start()).min(moment.source)..=(*stretch.sources.end()).max(moment.source);
                 stretch.inside.end = moment.inside.map_or(stretch.inside.end, |at| at + 1);
                 continue;
             }
@@ -60,7 +61,10 @@ impl Stretches {
             if let Some((at, shot)) = shown {
                 let plan = Plan::keysync(1, Parity::Corrected)?;
                 let (outputs, sources) = (output..output + 1, moment.source..=moment.source);
-                open = Some((shot, Stretch { outputs, inside: at..at + 1, sources, plan, slots_before: 0, windows_before: 0 }));
+                open = Some((
+                    shot,
+                    Stretch { outputs, inside: at..at + 1, sources, plan, slots_before: 0, windows_before: 0 },
+                ));
             }
         }
         if let Some((_, mut stretch)) = open {

@@ -73,8 +73,7 @@ fn check_scaling(checker: &mut Checker<'_>) -> Result<()> {
             };
             let from = faces(&checker.golden.input(&format!("scale.landmarks_{size}"))?)?;
             let scaled = Landmarks::new(size, from, None)?.scaled([width, height], [side as u32; 2]);
-            let got: Vec<f32> =
-                scaled.faces().iter().flatten().flat_map(|face| face.as_flattened().to_vec()).collect();
+            let got: Vec<f32> = scaled.faces().iter().flatten().flat_map(|face| face.as_flattened().to_vec()).collect();
             exact(checker, &output, &got, &checker.golden.tensor(&output)?.to_f32());
         }
     }

@@ -54,7 +54,10 @@ fn frames_without_a_face_are_kept() {
     // Lip sync needs one.
     let blind = Landmarks::from_json("t.json", format!("[{blind}]").as_bytes()).unwrap();
     let error = blind.for_pictures("t.json", [320, 240]).unwrap_err();
-    assert!(error.to_string().contains("t.json: expected a face in a frame or more") && error.exit_code() == 3, "{error}");
+    assert!(
+        error.to_string().contains("t.json: expected a face in a frame or more") && error.exit_code() == 3,
+        "{error}"
+    );
 
     let mut values: Vec<f32> = [face([6.0, 12.0, 6.0]), face([0.0; 3])].concat().concat();
     values[136] = f32::NAN;

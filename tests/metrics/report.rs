@@ -127,7 +127,8 @@ fn the_plot_breaks_where_there_is_no_face() {
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
 
     // One frame, nothing heard, nothing found: still a drawing.
-    let lone = measure(Inputs { landmarks: Some(landmarks(&[None])), ..Inputs::default() }, Options::default()).unwrap();
+    let lone =
+        measure(Inputs { landmarks: Some(landmarks(&[None])), ..Inputs::default() }, Options::default()).unwrap();
     let svg = lone.to_svg();
     assert!(svg.contains("no sound was given") && svg.contains("no landmarks were given or found"), "{svg}");
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

@@ -520,7 +520,8 @@ fn parity_shrinks_without_antialiasing() {
             Ok(if is_overpainted { Box::new(Overpainted(job.source())) } else { Box::new(job.source()) })
         };
         let options = Options { parity, crop: None, paste: Paste::None, ..quick() };
-        let lipsync = LipSync::new(gpu().unwrap(), weights(), video, job.audio()).landmarks(job.landmarks()).options(options);
+        let lipsync =
+            LipSync::new(gpu().unwrap(), weights(), video, job.audio()).landmarks(job.landmarks()).options(options);
         lipsync.frames().unwrap().next().unwrap().unwrap()
     };
     assert_eq!(first(Parity::Upstream, false), first(Parity::Upstream, true));
