@@ -1,6 +1,7 @@
 //! Where the face is, and which part of it is generated.
 
 pub mod finder;
+mod font;
 pub mod landmarks;
 pub mod mask;
 pub mod mesh;

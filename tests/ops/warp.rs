@@ -128,7 +128,7 @@ fn turned_crops_match_the_reference() {
 fn places_are_exact_in_large_pictures() {
     let Some(gpu) = gpu() else { return };
     let (height, width) = (2, 5000);
-    let value = |x: usize| -> u16 { if x % 2 == 0 { 0 } else { 60_000 } };
+    let value = |x: usize| -> u16 { if x.is_multiple_of(2) { 0 } else { 60_000 } };
     let bytes: Vec<u8> = (0..height * width * 3).flat_map(|i| value(i / 3 % width).to_le_bytes()).collect();
     let x = Rgb::upload_at(gpu, height, width, Depth::Sixteen, &bytes).unwrap();
     // A little turned, so that it is no upright map.
