@@ -1,5 +1,6 @@
 //! Where the face is, and which part of it is generated.
 
+pub mod finder;
 pub mod landmarks;
 pub mod mask;
 mod mesh;

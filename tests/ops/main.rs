@@ -23,7 +23,9 @@ mod portability;
 mod relative;
 mod resample;
 mod rgb;
+mod sample;
 mod sampling;
+mod separable;
 mod variants;
 #[path = "../common/watched.rs"]
 mod watched;
