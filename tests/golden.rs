@@ -78,6 +78,9 @@ golden_tests! {
     sinusoidal: "11b_concat_timestep.safetensors", F32;
     wav2vec2: "26_wav2vec2.safetensors", F32 F16;
     keyface_audio: "27_keyface_audio.safetensors", F32 F16;
+    blazeface: "71_blazeface.safetensors", F32;
+    attention_mesh: "72_attention_mesh.safetensors", F32;
+    face_points: "73_face_points.safetensors", F32;
 }
 
 /// The full-size networks, weights by formula, one in memory at a time.

@@ -94,6 +94,7 @@ const INCLUDES: &[(&str, &str)] = &[
     ("gemm", include_str!("../../kernels/common/gemm.wgsl")),
     ("matrix", include_str!("../../kernels/common/matrix.wgsl")),
     ("reduce", include_str!("../../kernels/common/reduce.wgsl")),
+    ("separable", include_str!("../../kernels/common/separable.wgsl")),
     ("winograd", include_str!("../../kernels/common/winograd.wgsl")),
 ];
 

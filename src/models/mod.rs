@@ -1,6 +1,8 @@
 //! Networks: one file each, reading like its paper.
 
+pub mod attention_mesh;
 pub mod beats;
+pub mod blazeface;
 pub mod clip_unet;
 pub mod fbank;
 pub mod hubert;
@@ -18,4 +20,9 @@ fn count(l: &Loader, name: &str, published: usize) -> usize {
         0 => published,
         found => found,
     }
+}
+
+/// `name`, `name_1`, `name_2` .., as Keras numbers layers of one kind.
+fn numbered(name: &str, index: usize) -> String {
+    if index == 0 { name.to_owned() } else { format!("{name}_{index}") }
 }

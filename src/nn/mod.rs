@@ -5,6 +5,7 @@ mod conv;
 mod linear;
 mod loader;
 mod norm;
+mod small_conv;
 mod trace;
 
 pub use attention::{CrossAttention, Over, SelfAttention};
@@ -12,6 +13,7 @@ pub use conv::Conv2d;
 pub use linear::{FeedForward, Linear};
 pub use loader::{Loader, transformed_within_budget};
 pub use norm::{GroupNorm, LayerNorm};
+pub use small_conv::{Slope, SmallConv, SmallForm, SmallNames};
 pub use trace::Trace;
 
 use crate::Result;

@@ -11,6 +11,7 @@ mod fbank;
 mod gemm;
 mod group_norm;
 mod int8;
+mod landmark_windows;
 mod layer_norm;
 mod layout;
 mod mask;
@@ -24,8 +25,10 @@ mod rate;
 mod relative;
 mod resample;
 mod rgb;
+mod sample;
 mod sampling;
 mod seam;
+mod separable;
 mod tuning;
 mod winograd;
 
@@ -38,12 +41,15 @@ pub use cooperative::matrices;
 pub use fbank::Framing;
 pub use gemm::{Activation, Epilogue, Geometry};
 pub use int8::Int8;
+pub use landmark_windows::{LandmarkPart, LandmarkParts, Window};
 pub use mask::PixelBox;
 pub use packed::{PackedWeight, Raw, WeightShape, interleave};
 pub use rate::rate;
 pub use resample::{Filter, Region};
 pub use rgb::{Depth, Rgb};
+pub use sample::Border;
 pub use sampling::Inpaint;
+pub use separable::{Padding, Separable, SeparableShape, SeparableValues, Shortcut};
 pub use tuning::{
     AttentionClass, MatrixTile, ProductClass, ProductKernel, QueryTile, Scratch, Tile, Tuning, Workgroup,
 };
@@ -64,6 +70,7 @@ pub const KERNELS: &[&Kernel] = &[
     &composite::COMPOSITE,
     &composite::FEATHER,
     &layout::CONCAT,
+    &separable::DEPTHWISE,
     &fbank::FRAMES,
     &fbank::POWER,
     &sampling::DENOISE,
@@ -78,6 +85,7 @@ pub const KERNELS: &[&Kernel] = &[
     &group_norm::APPLY,
     &group_norm::MERGE,
     &group_norm::PARTIAL,
+    &landmark_windows::KERNEL,
     &layer_norm::KERNEL,
     &mask::DOWNSAMPLE,
     &mask::RASTERISE,
@@ -91,8 +99,11 @@ pub const KERNELS: &[&Kernel] = &[
     &resample::WARP,
     &rgb::FROM_TENSOR,
     &rgb::TO_TENSOR,
+    &sample::KERNEL,
     &seam::MERGE,
     &seam::PARTIAL,
+    &separable::SUBGROUP,
+    &separable::TILED,
     &layout::SLICE,
     &relative::BIAS,
     &relative::GATE,

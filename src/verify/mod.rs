@@ -2,6 +2,7 @@
 
 mod blocks;
 mod checker;
+mod faces;
 pub mod golden;
 mod keyface_audio;
 mod pixels;
@@ -42,10 +43,13 @@ pub enum Case {
     Beats,
     Sinusoidal,
     KeyfaceAudio,
+    BlazeFace,
+    AttentionMesh,
+    FacePoints,
 }
 
 impl Case {
-    const ALL: [(&'static str, Case); 21] = [
+    const ALL: [(&'static str, Case); 24] = [
         ("unet_keyframe", Case::UnetKeyframe),
         ("unet_interpolation", Case::UnetInterpolation),
         ("blocks", Case::Blocks),
@@ -67,6 +71,9 @@ impl Case {
         ("beats", Case::Beats),
         ("sinusoidal", Case::Sinusoidal),
         ("keyface_audio", Case::KeyfaceAudio),
+        ("blazeface", Case::BlazeFace),
+        ("attention_mesh", Case::AttentionMesh),
+        ("face_points", Case::FacePoints),
     ];
 
     /// The case of this name; None for one that this version does not know.
@@ -104,6 +111,9 @@ pub fn verify(gpu: &Gpu, path: &Path, stored: Stored, row: &mut dyn FnMut(&Row))
         Case::Beats => speech::check_beats(&mut checker)?,
         Case::Sinusoidal => blocks::check_sinusoidal(&mut checker)?,
         Case::KeyfaceAudio => keyface_audio::check(&mut checker)?,
+        Case::BlazeFace => faces::check_blazeface(&mut checker)?,
+        Case::AttentionMesh => faces::check_attention_mesh(&mut checker)?,
+        Case::FacePoints => faces::check_face_points(&mut checker)?,
     }
     Ok(checker.into_rows())
 }

@@ -1,6 +1,7 @@
 //! Weights by their published names: looked up like a path, checked as a whole before any work starts.
 
 pub mod convert;
+mod embedded;
 pub mod formula;
 mod pickle;
 mod plan;
@@ -11,6 +12,7 @@ mod weight_norm;
 pub use self::safetensors::Safetensors;
 pub use ::safetensors::Dtype;
 pub use convert::{ConvertOptions, Report, convert};
+pub use embedded::Embedded;
 pub use plan::{Plan, Request};
 pub use source::{Layers, Source};
 

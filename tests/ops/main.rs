@@ -23,8 +23,10 @@ mod portability;
 mod relative;
 mod resample;
 mod rgb;
+mod sample;
 mod sampling;
 mod seam;
+mod separable;
 mod variants;
 mod warp;
 #[path = "../common/watched.rs"]
