@@ -291,13 +291,13 @@ fn draw(gpu: &Gpu, input: &Input, followed: &Followed, regions: &Regions, path: 
     let entries: Vec<Entry<'_>> = drawn
         .iter()
         .map(|(picture, crop, points, mask, label)| Entry {
-            picture,
+            frame: picture,
             crop: *crop,
             side: SHEET_SIDE,
-            points,
+            face: points,
             mask,
             label,
         })
         .collect();
-    write_picture(path, &sheet(&entries))
+    write_picture(path, &sheet(&entries)?)
 }

@@ -169,10 +169,9 @@ impl Tracker {
             self.shots.push(index);
             self.done.extend(self.live.drain(..).map(|live| live.track));
         }
-        let picture = Rgb::upload_at(&self.gpu, frame.height as usize, frame.width as usize, frame.depth, &frame.rgb)?;
         let mut is_lost = false;
         for live in self.live.iter_mut().filter(|live| live.lost_s.is_none()) {
-            let seen = self.finder.follow(&picture, &live.last.mesh)?.map(Sight::of);
+            let seen = self.finder.follow_frame(frame, &live.last.mesh)?.map(Sight::of);
             match seen.filter(|seen| live.continues(seen)) {
                 Some(seen) => live.see(index, seen),
                 None => {
@@ -188,6 +187,8 @@ impl Tracker {
         // Half a millisecond: frame times are rounded.
         if is_cut || is_lost || start_s - self.looked_s >= pause_s - 5e-4 {
             self.looked_s = start_s;
+            let [width, height] = [frame.width, frame.height].map(|v| v as usize);
+            let picture = Rgb::upload_at(&self.gpu, height, width, frame.depth, &frame.rgb)?;
             for found in self.finder.find(&picture)? {
                 self.meet(index, start_s, Sight::of(found));
             }
