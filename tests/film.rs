@@ -86,7 +86,7 @@ fn its_cuts_are_found_and_nothing_else_is_one() {
 fn what_is_shrunk_has_no_patterns_of_its_own() {
     static PORTRAIT: OnceLock<Portrait> = OnceLock::new();
     let portrait = PORTRAIT.get_or_init(|| {
-        let value = |i: u32| if (i % 120 + i / 120) % 2 == 0 { 220 } else { 40 };
+        let value = |i: u32| if (i % 120 + i / 120).is_multiple_of(2) { 220 } else { 40 };
         let picture = Frame::rgb8(120, 120, (0..120 * 120).flat_map(|i| [value(i); 3]).collect());
         Portrait { picture, middle: [60.0, 60.0], height: 100.0, oval: [60.0, 60.0] }
     });

@@ -5,7 +5,7 @@
 //! contrast and structure of SSIM (Wang et al. 2004, eq. 13 without its luminance). What that leaves may still be another light or
 //! the camera's movement. The mean difference over blocks counts by a threshold, and must stand out from the frames before as in
 //! PySceneDetect's AdaptiveDetector. Measured: a cut from a picture to 1.3 times the same picture 0.24, to a closer or another one
-//! 0.3 to 0.65; people talking and moving 0.1 at most, 0.18 at 6 frames a second; a flash 0.21; dissolves 0.08.
+//! 0.3 to 0.7; people talking and moving 0.1 at most, 0.18 at 6 frames a second; a flash 0.21; dissolves 0.08.
 
 use std::collections::VecDeque;
 

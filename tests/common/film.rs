@@ -72,10 +72,12 @@ pub struct Pose {
     pub turn: f64,
 }
 
-/// A portrait and where it is, by seconds since its shot began; None while it is not there.
+/// Where a portrait is, by seconds since its shot began; None while it is not there.
+pub type PosePath = fn(f64) -> Option<Pose>;
+
 pub struct Actor {
     pub portrait: &'static Portrait,
-    pub path: fn(f64) -> Option<Pose>,
+    pub path: PosePath,
 }
 
 /// Actors before a background of their own, for a time.
@@ -87,7 +89,7 @@ pub struct Shot {
 }
 
 impl Shot {
-    fn of(duration_s: f64, background: u32, paths: &[(&'static Portrait, fn(f64) -> Option<Pose>)]) -> Self {
+    fn of(duration_s: f64, background: u32, paths: &[(&'static Portrait, PosePath)]) -> Self {
         let actors = paths.iter().map(|&(portrait, path)| Actor { portrait, path }).collect();
         Self { duration_s, background, actors }
     }
