@@ -136,7 +136,7 @@ impl Shot {
         Self::of(2.0, 4, &[(Portrait::grace_hopper(), stays), (Portrait::astronaut(), passes)])
     }
 
-    /// A face that goes out on the left, is gone for about a second and comes back.
+    /// A face that goes out on the left, is gone for one to two seconds (the narrower the film, the less) and comes back.
     pub fn leaving() -> Self {
         let path = |t: f64| {
             let x = 0.5 - 1.1 * (std::f64::consts::PI * t / 3.0).sin().max(0.0);
