@@ -5,7 +5,7 @@
 //! contrast and structure of SSIM (Wang et al. 2004, eq. 13 without its luminance). What that leaves may still be another light or
 //! the camera's movement. The mean difference over blocks counts by a threshold, and must stand out from the frames before as in
 //! PySceneDetect's AdaptiveDetector. Measured: a cut from a picture to 1.3 times the same picture 0.24, to a closer or another one
-//! 0.3 to 0.65; people talking and moving 0.1 at most, 0.18 at 6 frames a second; a flash 0.21; dissolves 0.08.
+//! 0.3 to 0.7; people talking and moving 0.1 at most, 0.18 at 6 frames a second; a flash 0.21; dissolves 0.08.
 
 use std::collections::VecDeque;
 
@@ -20,6 +20,8 @@ const SAMPLES: usize = 4;
 const REACH: usize = 4;
 /// Every which cell the camera's movement is found on.
 const COARSE: usize = 2;
+/// Mean difference of colour, in parts of full scale, that no movement of the camera makes.
+const RECOLOURED: f32 = 0.03;
 /// Variance of a block, as a part of its frame's, below which it has nothing to be known by.
 const FLAT: f32 = 0.02;
 /// A frame whose brightness varies by less, in parts of full scale, shows nothing: black, white, or nearly so.
@@ -69,12 +71,15 @@ impl CutFinder {
     }
 }
 
-/// A frame's brightness in `rows` rows of `columns` cells, mean 0 and variance 1.
+/// A frame in `rows` rows of `columns` cells.
 #[derive(Debug, Clone)]
 struct Reduced {
     columns: usize,
     rows: usize,
+    /// Brightness, mean 0 and variance 1.
     cells: Vec<f32>,
+    /// Red and blue above green, in parts of full scale.
+    colours: Vec<[f32; 2]>,
     is_blank: bool,
 }
 
@@ -92,39 +97,38 @@ impl Reduced {
             (0..cells * SAMPLES).map(|i| (2 * i + 1) * pixels / (2 * cells * SAMPLES)).collect()
         };
         let (xs, ys) = (places(columns, width), places(rows, height));
-        let mut cells = vec![0.0; columns * rows];
+        let (mut cells, mut colours) = (vec![0.0; columns * rows], vec![[0.0; 2]; columns * rows]);
         let bytes = frame.depth.bytes();
         // Of 16 bits the higher byte does.
         let value = bytes - 1;
+        let unit = 1.0 / (255 * SAMPLES * SAMPLES) as f32;
         for (i, y) in ys.iter().enumerate() {
             let line = &frame.rgb[y * width * 3 * bytes..];
-            let row = &mut cells[i / SAMPLES * columns..][..columns];
-            for (cell, xs) in row.iter_mut().zip(xs.chunks_exact(SAMPLES)) {
+            let row = i / SAMPLES * columns..(i / SAMPLES + 1) * columns;
+            for ((cell, colour), xs) in
+                cells[row.clone()].iter_mut().zip(&mut colours[row]).zip(xs.chunks_exact(SAMPLES))
+            {
                 for x in xs {
-                    let [r, g, b] = [0, 1, 2].map(|c| u32::from(line[(3 * x + c) * bytes + value]));
-                    *cell += (2 * r + 5 * g + b) as f32;
+                    let [r, g, b] = [0, 1, 2].map(|c| unit * f32::from(line[(3 * x + c) * bytes + value]));
+                    *cell += (2.0 * r + 5.0 * g + b) / 8.0;
+                    colour[0] += r - g;
+                    colour[1] += b - g;
                 }
             }
         }
-        Self::normalised(columns, rows, cells)
-    }
-
-    /// `cells` of brightness, as sums over [`SAMPLES`]² pixels of 8 times what a byte holds.
-    fn normalised(columns: usize, rows: usize, mut cells: Vec<f32>) -> Self {
-        let full = (8 * 255 * SAMPLES * SAMPLES) as f32;
         let count = cells.len() as f32;
         let mean = cells.iter().sum::<f32>() / count;
         let deviation = (cells.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / count).sqrt();
-        let scale = 1.0 / deviation.max(BLANK * full);
+        let scale = 1.0 / deviation.max(BLANK);
         for cell in &mut cells {
             *cell = (*cell - mean) * scale;
         }
-        Self { columns, rows, cells, is_blank: deviation < BLANK * full }
+        Self { columns, rows, cells, colours, is_blank: deviation < BLANK }
     }
 
     /// How much of this frame no part of `before` near it explains, from 0 to 1; 1 where their sizes differ. Tried in turn, until less
     /// than `enough` is left: motion within the picture; motion in another light, where either may be as bright as the other, since
-    /// light can turn up what it has made white and cannot turn it down; the camera's movement.
+    /// light can turn up what it has made white and cannot turn it down; the camera's movement, in the same colours.
     fn change_since(&self, before: &Self, enough: f32) -> f32 {
         if (self.columns, self.rows) != (before.columns, before.rows) {
             return 1.0;
@@ -133,7 +137,7 @@ impl Reduced {
             &|| self.unexplained(before, [0, 0]),
             &|| self.unexplained(&before.lit_as(self), [0, 0]),
             &|| self.lit_as(before).unexplained(before, [0, 0]),
-            &|| self.unexplained(before, self.shift_from(before)),
+            &|| self.moved_from(before).map_or(1.0, |shift| self.unexplained(before, shift)),
         ];
         let mut least = 1.0f32;
         for explanation in explanations {
@@ -145,29 +149,32 @@ impl Reduced {
         least
     }
 
-    /// How far all of `before` lies from where it is in this frame, in cells: what the camera's movement amounts to. At least half of
-    /// the width and of the height stays in sight.
-    fn shift_from(&self, before: &Self) -> [isize; 2] {
+    /// How far off a place of this frame is in `before`, in cells, when the camera has moved: at least half of the width and of the
+    /// height stays in sight. None where even the likest shift changes the colours.
+    fn moved_from(&self, before: &Self) -> Option<[isize; 2]> {
         let (columns, rows) = ((self.columns / COARSE) as isize, (self.rows / COARSE) as isize);
-        let cell = |frame: &Self, x: isize, y: isize| frame.cells[COARSE * (y as usize * frame.columns + x as usize)];
-        let (mut best, mut least) = ([0, 0], f32::MAX);
-        for dy in -rows / 2..=rows / 2 {
-            for dx in -columns / 2..=columns / 2 {
-                let (mut differences, mut energy) = (0.0, f32::MIN_POSITIVE);
-                for y in (-dy).max(0)..(rows - dy).min(rows) {
-                    for x in (-dx).max(0)..(columns - dx).min(columns) {
-                        let (new, old) = (cell(self, x, y), cell(before, x + dx, y + dy));
-                        differences += (new - old) * (new - old);
-                        energy += new * new + old * old;
-                    }
-                }
-                // As a part of what there is, or else two plain corners would be the likest.
-                if differences < least * energy {
-                    (best, least) = ([dx, dy].map(|v| v * COARSE as isize), differences / energy);
-                }
+        let cell = |x: isize, y: isize| COARSE * (y as usize * self.columns + x as usize);
+        let places = |[dx, dy]: [isize; 2]| {
+            let (xs, ys) = ((-dx).max(0)..(columns - dx).min(columns), (-dy).max(0)..(rows - dy).min(rows));
+            ys.flat_map(move |y| xs.clone().map(move |x| (cell(x, y), cell(x + dx, y + dy))))
+        };
+        let unlike = |shift: [isize; 2]| {
+            let (mut differences, mut energy) = (0.0, f32::MIN_POSITIVE);
+            for (new, old) in places(shift).map(|(new, old)| (self.cells[new], before.cells[old])) {
+                differences += (new - old) * (new - old);
+                energy += new * new + old * old;
             }
+            // As a part of what there is, or else two plain corners would be the likest.
+            differences / energy
+        };
+        let shifts = (-rows / 2..=rows / 2).flat_map(|dy| (-columns / 2..=columns / 2).map(move |dx| [dx, dy]));
+        let (_, likest) = shifts.map(|shift| (unlike(shift), shift)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let (mut recoloured, mut count) = (0.0, 0.0);
+        for (new, old) in places(likest).map(|(new, old)| (self.colours[new], before.colours[old])) {
+            recoloured += (new[0] - old[0]).abs().max((new[1] - old[1]).abs());
+            count += 1.0;
         }
-        best
+        (recoloured <= RECOLOURED * count).then(|| likest.map(|v| v * COARSE as isize))
     }
 
     /// This frame with the other one's brightness: its cells take that one's values in their order (histogram specification).

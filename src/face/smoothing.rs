@@ -65,17 +65,16 @@ impl OneEuro {
         let elapsed_s = (now.time_s - before.time_s).abs().max(1e-6);
         let side = f64::from(landmarks::side(now.face)).max(f64::from(f32::MIN_POSITIVE));
         let share = |cutoff_hz: f64| 1.0 / (1.0 + 1.0 / (TAU * cutoff_hz * elapsed_s));
+        let bring = |share: f64, value: &mut [f64; 2], to: [f64; 2]| {
+            value.iter_mut().zip(to).for_each(|(value, to)| *value += share * (to - *value));
+        };
         let mut next = *state;
         for i in 0..POINTS {
             let [was, is] = [before.face[i], now.face[i]].map(|p| p.map(f64::from));
             let speed = &mut next.speeds[i];
-            for axis in 0..2 {
-                speed[axis] += share(self.speed_hz) * ((is[axis] - was[axis]) / (side * elapsed_s) - speed[axis]);
-            }
-            let kept = share(self.still_hz + self.per_speed_hz * speed[0].hypot(speed[1]));
-            for axis in 0..2 {
-                next.points[i][axis] += kept * (is[axis] - next.points[i][axis]);
-            }
+            bring(share(self.speed_hz), speed, [0, 1].map(|axis| (is[axis] - was[axis]) / (side * elapsed_s)));
+            let cutoff_hz = self.still_hz + self.per_speed_hz * speed[0].hypot(speed[1]);
+            bring(share(cutoff_hz), &mut next.points[i], is);
         }
         next
     }
@@ -243,7 +242,7 @@ mod tests {
         let mut faces = seen;
         assert_eq!(fill_gaps(&mut faces, &times, 0.3), [0..1, 10..11]);
         assert!((faces[7].unwrap()[0][0] - 60.0).abs() < 1e-4);
-        assert_eq!(fill_gaps(&mut [None, None], &times, 0.5), [0..2]);
+        assert_eq!(fill_gaps(&mut [None, None], &times, 0.5), vec![0..2; 1]);
         assert!(fill_gaps(&mut [], &[], 0.5).is_empty());
     }
 }
