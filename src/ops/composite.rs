@@ -112,8 +112,9 @@ impl Rgb {
             patches.push(patch);
         }
         let is_coloured = layers.iter().any(|layer| layer.colour.is_some());
-        let unchanged = Tensor::from_f32(self.gpu(), &[2, 3], &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0])?;
-        let colours = layers.iter().filter(|_| is_coloured).map(|layer| layer.colour.unwrap_or(&unchanged));
+        let unchanged = || Tensor::from_f32(self.gpu(), &[2, 3], &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        let unchanged = is_coloured.then(unchanged).transpose()?;
+        let colours = layers.iter().filter_map(|layer| layer.colour.or(unchanged.as_ref()));
         let shown: Vec<&Tensor> = patches.iter().map(|patch| patch.words()).chain(colours).collect();
 
         let out = Rgb::empty(self.gpu(), 1, [self.height(), self.width()], self.depth())?;
