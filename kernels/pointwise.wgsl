@@ -4,9 +4,10 @@
 //   7 x + table[(i / run) * channels + i % channels]: one row of the table per `run` elements
 //   8 x exp(other / 2)
 //   9 ln(max(x, a)); WGSL's log is within 2^-21 between 1/2 and 2 and within 3 ULP elsewhere, which is enough here
+//   10 x where it is not below zero, else x table[i % channels]
 //   x, other, y   [count, 4]   same length; y is written everywhere, element types may differ
-//   table         f32          [rows] for 6, [rows, channels] for 7
-// Dispatch: one invocation per four elements, workgroups folded over x and y.
+//   table         f32          [rows] for 6, [rows, channels] for 7, one row for 10
+// ROWS: the table is of rows. Dispatch: one invocation per four elements, workgroups folded over x and y.
 #include gelu
 #params
 count: u32              // elements here
@@ -28,8 +29,16 @@ b: f32
 #if OP == 6
 fn weight(i: u32) -> f32 { return table_at(i / params.run); }
 #end
-#if OP == 7
+#if ROWS
 fn row_value(i: u32) -> f32 { return table_at((i / params.run) * params.channels + i % params.channels); }
+
+fn row_values(i: u32) -> vec4<f32> {
+#if VECTOR
+    return table_at4(((i / params.run) * params.channels + i % params.channels) / 4u);
+#else
+    return vec4<f32>(row_value(i), row_value(i + 1u), row_value(i + 2u), row_value(i + 3u));
+#end
+}
 #end
 
 @compute @workgroup_size(WORKGROUP)
@@ -69,11 +78,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let r = w * v + (1.0 - w) * other_at4(at);
 #end
 #if OP == 7
-#if VECTOR
-    let r = v + table_at4(((i / params.run) * params.channels + i % params.channels) / 4u);
-#else
-    let r = v + vec4<f32>(row_value(i), row_value(i + 1u), row_value(i + 2u), row_value(i + 3u));
+    let r = v + row_values(i);
 #end
+#if OP == 10
+    let r = select(v * row_values(i), v, v >= vec4<f32>());
 #end
     // What hangs over the end may be anything, and must not count as an overflow.
     let inside = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.count - at * 4u);

@@ -14,8 +14,9 @@ use crate::models::clip_unet::Prompt;
 use crate::models::unet::Deep;
 use crate::nn::Trace;
 use crate::ops::{
-    Activation, Affine, Attend, ConvClass, Epilogue, Framing, Geometry, Inpaint, Layer, PackedWeight, PixelBox, Raw,
-    Region, Rgb, Rows, WeightShape,
+    Activation, Affine, Attend, Border, ConvClass, Epilogue, Framing, Geometry, Inpaint, Layer, LandmarkPart, LandmarkParts,
+    PackedWeight, Padding, PixelBox, Raw, Region, Rgb, Rows, Separable, SeparableShape, SeparableValues, Shortcut,
+    WeightShape, Window,
 };
 use crate::pipelines::sampling::Levels;
 use crate::pipelines::stage::{Conditions, StageNetworks};
@@ -302,6 +303,7 @@ pub fn cases() -> Vec<Case> {
     .chain(sampler_cases())
     .chain(picture_cases())
     .chain(measure_cases())
+    .chain(face_cases())
     .collect()
 }
 
@@ -460,6 +462,64 @@ fn measure_cases() -> Vec<Case> {
             let (a, weight) = (ramp(gpu, &[16129, 64], Elem::F32)?, ramp(gpu, &[64], Elem::F32)?);
             let b = a.affine(0.5, 0.1)?;
             Ok(Box::new(move || a.feature_distance(&b, &weight, 1e-10)))
+        }),
+    ]
+}
+
+/// What finds and follows faces: blocks of Attention Mesh, and its input cut from a frame.
+fn face_cases() -> Vec<Case> {
+    let block = |[sets, height, channels, columns]: [usize; 4], stride: usize| {
+        let (out, depth) = (height.div_ceil(stride), channels as f64);
+        let pixels = (sets * out * out) as f64;
+        let flops = 2.0 * pixels * depth * (9.0 + columns as f64);
+        let values = (sets * height * height) as f64 * depth + pixels * columns as f64;
+        let bytes = 4.0 * (values + (10 * sets * channels) as f64) + 2.0 * (sets * columns) as f64 * depth;
+        let shape = format!("{sets}x{height}x{height}x{channels} -> {columns}, stride {stride}");
+        Case::new("separable", shape, [flops, bytes], move |gpu| {
+            let x = ramp(gpu, &[sets, height, height, channels], Elem::F32)?;
+            let padding = Padding::Same;
+            let shape = SeparableShape { sets, kernel: 3, stride, padding, channels, columns };
+            let values = vec![0.01; sets * channels * columns.max(9)];
+            let values = SeparableValues {
+                depthwise: Some([&values[..sets * 9 * channels], &values[..sets * channels]]),
+                weight: &values[..sets * columns * channels],
+                bias: &values[..sets * columns],
+                slope: &values[..sets * columns],
+            };
+            let weights = Separable::pack(gpu, shape, Elem::F16, values)?;
+            Ok(Box::new(move || x.separable(&weights, Shortcut::Input)))
+        })
+    };
+    let depthwise = 96.0 * 96.0 * 16.0;
+    let (window, crop) = (3.0 * 16.0 * 16.0 * 32.0, 192.0 * 192.0);
+    vec![
+        block([1, 96, 16, 16], 1),
+        block([1, 48, 32, 64], 2),
+        block([1, 12, 128, 128], 1),
+        block([5, 4, 128, 128], 1),
+        Case::new("depthwise", "1x96x96x16".to_string(), [18.0 * depthwise, 8.0 * depthwise], |gpu| {
+            let (x, taps) = (ramp(gpu, &[1, 96, 96, 16], Elem::F32)?, ramp(gpu, &[3, 3, 16], Elem::F32)?);
+            let bias = ramp(gpu, &[16], Elem::F32)?;
+            Ok(Box::new(move || x.depthwise(&taps, &bias, 1, Padding::Same)))
+        }),
+        Case::new("prelu", "9216 x 16".to_string(), [2.0 * depthwise, 8.0 * depthwise], |gpu| {
+            let (x, slope) = (ramp(gpu, &[9216, 16], Elem::F32)?, ramp(gpu, &[16], Elem::F32)?);
+            Ok(Box::new(move || x.prelu(&slope)))
+        }),
+        Case::new("landmark_windows", "3 parts of 80".to_string(), [8.0 * 240.0, 4.0 * 720.0], |gpu| {
+            let landmarks: Vec<u32> = (0..80).collect();
+            let part = LandmarkPart { corners: [0, 79], landmarks: &landmarks };
+            let (x, parts) = (ramp(gpu, &[1, 240], Elem::F32)?, LandmarkParts::new(gpu, &[part; 3])?);
+            Ok(Box::new(move || x.landmark_windows(&parts, Window { side: 16, growth: 1.5, unit: 0.25 })))
+        }),
+        Case::new("sample_affine", "3 x 16x16x32".to_string(), [10.0 * window, 20.0 * window], |gpu| {
+            let (x, maps) = (ramp(gpu, &[1, 48, 48, 32], Elem::F32)?, ramp(gpu, &[3, 8], Elem::F32)?);
+            Ok(Box::new(move || x.sample_affine(&maps, [16, 16])))
+        }),
+        Case::new("sample_affine", "1080x1920 -> 192x192".to_string(), [40.0 * crop, 24.0 * crop], |gpu| {
+            let picture = Rgb::upload(gpu, 1920, 1080, &vec![127; 1920 * 1080 * 3])?;
+            let map = Affine::rotation(0.2).then(&Affine::scaling(4.0, 4.0)).then(&Affine::translation(200.0, 300.0));
+            Ok(Box::new(move || picture.sample_tensor(&map, [192, 192], Border::Replicate, [1.0, 0.0])))
         }),
     ]
 }

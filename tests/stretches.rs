@@ -38,7 +38,10 @@ fn check(job: &Job, shot_of: impl Fn(u64) -> Option<usize>) {
             assert_eq!(shot_of(made_from), shot_of(source), "{fps}: output {output}, inside {inside}");
             // Nothing is shown more than a frame from its time.
             let apart_s = (made_from as f64 - source as f64).abs() / fps.as_f64();
-            assert!(apart_s <= 0.04 + 1.0 / fps.as_f64(), "{fps}: output {output}: {source} shows what {made_from} has");
+            assert!(
+                apart_s <= 0.04 + 1.0 / fps.as_f64(),
+                "{fps}: output {output}: {source} shows what {made_from} has"
+            );
         }
     }
     let all: Vec<&Stretch> = stretches.iter().collect();

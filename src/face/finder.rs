@@ -16,8 +16,11 @@ use crate::{Problem, Result, gpu::Elem};
 const DETECTOR_WEIGHTS: &[u8] = include_bytes!("../../weights/faces/face_detection_short_range.safetensors");
 const MESH_WEIGHTS: &[u8] = include_bytes!("../../weights/faces/face_landmark_with_attention.safetensors");
 
-/// The least score of a detection and of a mesh's flag.
+/// The least score of a detection, and of the mesh's flag while a face is followed.
 const LEAST_SCORE: f64 = 0.5;
+/// The least flag of each of the three looks at a face that is new: faces have 1.00, what the detector takes for one in a landscape up
+/// to 0.74 at the first look, but up to 0.96 at the third.
+const SURE_SCORE: f64 = 0.9;
 /// Detections that overlap by more of their union are of one face, and so are meshes.
 const SAME_FACE: f64 = 0.3;
 /// A region's side over the longer side of the box that it is around.
@@ -184,24 +187,26 @@ impl FaceFinder {
 
     /// The face that was `before` in the frame before this; None where it is gone.
     pub fn follow(&self, picture: &Rgb, before: &Mesh) -> Result<Option<Mesh>> {
-        self.follow_in(&Part { rgb: picture.frame(0)?, corner: [0.0; 2] }, Roi::of_points(&before.points)?)
+        let part = Part { rgb: picture.frame(0)?, corner: [0.0; 2] };
+        self.look(&part, Roi::of_points(&before.points)?, LEAST_SCORE)
     }
 
     /// The same in a frame that is not on the device yet, of which only what is looked at goes there.
     pub fn follow_frame(&self, frame: &Frame, before: &Mesh) -> Result<Option<Mesh>> {
         let roi = Roi::of_points(&before.points)?;
         match Part::upload(&self.gpu, frame, roi)? {
-            Some(part) => self.follow_in(&part, roi),
+            Some(part) => self.look(&part, roi, LEAST_SCORE),
             None => Ok(None),
         }
     }
 
-    fn follow_in(&self, part: &Part, roi: Roi) -> Result<Option<Mesh>> {
+    /// The face in `roi`; None where the mesh is not so sure of it.
+    fn look(&self, part: &Part, roi: Roi, least_score: f64) -> Result<Option<Mesh>> {
         if !roi.is_finite() {
             return Ok(None);
         }
         let mesh = self.mesh_in(part, roi)?;
-        Ok(Some(mesh).filter(|mesh| is_face(mesh, roi)))
+        Ok(Some(mesh).filter(|mesh| f64::from(mesh.score) >= least_score && is_face(mesh, roi)))
     }
 
     fn mesh_in(&self, part: &Part, roi: Roi) -> Result<Mesh> {
@@ -225,10 +230,10 @@ impl FaceFinder {
             if found.iter().any(|mesh| overlap(mesh.bounds(), detection.corners) > SAME_FACE) {
                 continue;
             }
-            let mut seen = self.follow_in(&part, Roi::of_detection(&detection))?;
+            let mut seen = self.look(&part, Roi::of_detection(&detection), SURE_SCORE)?;
             for _ in 0..2 {
                 if let Some(mesh) = seen {
-                    seen = self.follow_in(&part, Roi::of_points(&mesh.points)?)?;
+                    seen = self.look(&part, Roi::of_points(&mesh.points)?, SURE_SCORE)?;
                 }
             }
             found.extend(
@@ -340,7 +345,7 @@ fn merged(mut seen: Vec<Detection>) -> Vec<Detection> {
     faces
 }
 
-/// Whether what the mesh saw in `roi` is a face: it says so, and its points fill the region as a face's do.
+/// Whether what the mesh saw in `roi` has the size that a face has there.
 fn is_face(mesh: &Mesh, roi: Roi) -> bool {
     let [low, high] = mesh.bounds();
     let longer = (high[0] - low[0]).max(high[1] - low[1]);
@@ -348,7 +353,7 @@ fn is_face(mesh: &Mesh, roi: Roi) -> bool {
     let eye = |index: usize| mesh.points[index].map(f64::from);
     let ([ax, ay], [bx, by]) = (eye(EYES[0]), eye(EYES[1]));
     let eyes_apart = (bx - ax).hypot(by - ay);
-    f64::from(mesh.score) >= LEAST_SCORE && (0.5..2.0).contains(&share) && eyes_apart > 0.0
+    (0.5..2.0).contains(&share) && eyes_apart > 0.0
 }
 
 /// The same map between indices of pixels: MediaPipe samples where index i of the output is index `map(i)` of the picture, without

@@ -20,6 +20,7 @@ enum Op {
     AddRows = 7,
     Deviation = 8,
     Log = 9,
+    Prelu = 10,
 }
 
 #[repr(C)]
@@ -100,6 +101,16 @@ impl Tensor {
         )
     }
 
+    /// Where `self` `[.., channels]` is below zero, its product with `slope` `[channels]` in f32, a value for each channel; elsewhere
+    /// itself. Source: He et al. 2015.
+    pub fn prelu(&self, slope: &Tensor) -> Result<Tensor> {
+        let channels = self.last_dim();
+        slope.expect("prelu slope", &[channels])?;
+        slope.expect_elem("prelu slope", Elem::F32)?;
+        let operands = Operands { table: Some(slope), run: self.len().max(1), channels, ..Default::default() };
+        self.pointwise(Op::Prelu, operands, self.elem())
+    }
+
     /// `self` `[frames, .., channels]` plus row f of `rows` `[frames, channels]` everywhere in frame f; leading axes of
     /// `self` that multiply to the rows' count will do.
     pub fn add_per_frame(&self, rows: &Tensor) -> Result<Tensor> {
@@ -138,6 +149,7 @@ impl Tensor {
             ("OP", op as u32),
             ("OTHER", u32::from(operands.other.is_some())),
             ("TABLE", u32::from(operands.table.is_some())),
+            ("ROWS", u32::from(operands.channels > 0)),
             ("VECTOR", u32::from(operands.channels.is_multiple_of(4))),
         ];
         let mut all = vec![self, &y];

@@ -11,6 +11,7 @@ mod fbank;
 mod gemm;
 mod group_norm;
 mod int8;
+mod landmark_windows;
 mod layer_norm;
 mod layout;
 mod mask;

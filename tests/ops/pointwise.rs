@@ -103,3 +103,23 @@ fn tables_by_run() {
         }
     }
 }
+
+#[test]
+fn prelu_has_a_slope_for_each_channel() {
+    let Some(gpu) = gpu() else { return };
+    for (rows, channels) in [(1, 1), (3, 5), (37, 16), (4099, 64)] {
+        for elem in [Elem::F32, Elem::F16] {
+            let mut random = Random(channels as u64);
+            let (x, slope) = (stored(elem, &random.vec(rows * channels)), random.vec(channels));
+            let mut want = Vec::new();
+            for (i, &v) in x.iter().enumerate() {
+                let v = f64::from(v);
+                want.push(if v < 0.0 { v * f64::from(slope[i % channels]) } else { v });
+            }
+            let tensor = Tensor::from_values(gpu, &[rows, channels], elem, &x).unwrap();
+            let y = tensor.prelu(&Tensor::from_f32(gpu, &[channels], &slope).unwrap()).unwrap();
+            check(&format!("{rows} x {channels} {elem:?}"), &y, &want, bar(elem));
+            assert!(tensor.prelu(&Tensor::zeros(gpu, &[channels + 1], Elem::F32).unwrap()).is_err());
+        }
+    }
+}

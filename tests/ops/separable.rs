@@ -165,8 +165,10 @@ const DIRECT: [([usize; 8], Padding); 7] = [
     ([2, 1, 1, 7, 9, 4, 300, 1], Padding::Valid),
 ];
 
-fn all_match(gpu: &Gpu, elem: Elem) {
+/// Element types by turns, since each variant takes a software device a second to compile.
+fn all_match(gpu: &Gpu) {
     let mut random = Random(7);
+    let mut elems = [Elem::F32, Elem::F16].into_iter().cycle();
     let shape = |[sets, kernel, stride, channels, columns, ..]: [usize; 8], padding| SeparableShape {
         sets,
         kernel,
@@ -175,14 +177,14 @@ fn all_match(gpu: &Gpu, elem: Elem) {
         channels,
         columns,
     };
-    for sizes in BLOCKS {
+    for (sizes, elem) in BLOCKS.into_iter().zip(elems.by_ref()) {
         for shortcut in [Shortcut::None, Shortcut::Input] {
             let [.., images, height, width] = sizes;
             let (shape, size) = (shape(sizes, Padding::Same), [height, width]);
             run(gpu, &mut random, &Case { shape, images, size, depthwise: true, shortcut, elem });
         }
     }
-    for (sizes, padding) in DIRECT {
+    for ((sizes, padding), elem) in DIRECT.into_iter().zip(elems) {
         let [.., images, height, width] = sizes;
         let (shape, size, shortcut) = (shape(sizes, padding), [height, width], Shortcut::None);
         run(gpu, &mut random, &Case { shape, images, size, depthwise: false, shortcut, elem });
@@ -192,15 +194,13 @@ fn all_match(gpu: &Gpu, elem: Elem) {
 #[test]
 fn blocks_match_the_reference() {
     let Some(gpu) = gpu() else { return };
-    all_match(gpu, Elem::F32);
-    all_match(gpu, Elem::F16);
+    all_match(gpu);
 }
 
 #[test]
 fn tiles_match_the_reference() {
     let Some(gpu) = portable_gpu() else { return };
-    all_match(gpu, Elem::F32);
-    all_match(gpu, Elem::F16);
+    all_match(gpu);
 }
 
 /// Where an image or its weights do not fit a binding, bands and chunks meet.
