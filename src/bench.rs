@@ -14,9 +14,9 @@ use crate::models::clip_unet::Prompt;
 use crate::models::unet::Deep;
 use crate::nn::Trace;
 use crate::ops::{
-    Activation, Affine, Attend, Border, ConvClass, Epilogue, Framing, Geometry, Inpaint, Layer, LandmarkPart, LandmarkParts,
-    PackedWeight, Padding, PixelBox, Raw, Region, Rgb, Rows, Separable, SeparableShape, SeparableValues, Shortcut,
-    WeightShape, Window,
+    Activation, Affine, Attend, Border, ConvClass, Epilogue, Framing, Geometry, Inpaint, LandmarkPart, LandmarkParts,
+    Layer, PackedWeight, Padding, PixelBox, Raw, Region, Rgb, Rows, Separable, SeparableShape, SeparableValues,
+    Shortcut, WeightShape, Window,
 };
 use crate::pipelines::sampling::Levels;
 use crate::pipelines::stage::{Conditions, StageNetworks};

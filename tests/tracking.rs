@@ -12,7 +12,6 @@ use film::{Film, Portrait, Shot};
 use std::sync::Arc;
 use viseme::face::finder::FaceFinder;
 use viseme::face::landmarks::Face;
-use viseme::face::mesh;
 use viseme::face::shots::CutFinder;
 use viseme::face::smoothing::OneEuro;
 use viseme::face::tracking::{FaceChoice, TrackedFace, Tracks, track};
@@ -28,7 +27,7 @@ use viseme::tensor::Tensor;
 /// A film's frames as they are drawn.
 struct Screening<'a> {
     film: &'a Film,
-    frames: Box<dyn Iterator<Item = Frame> + 'a>,
+    frames: Box<dyn Iterator<Item = Frame> + Send + 'a>,
 }
 
 impl<'a> Screening<'a> {
@@ -69,7 +68,7 @@ fn still(gpu: &Gpu, portrait: &Portrait) -> Face {
     let Frame { width, height, rgb, .. } = &portrait.picture;
     let picture = Rgb::upload(gpu, *height as usize, *width as usize, rgb).unwrap();
     let found = FaceFinder::load(gpu).unwrap().find(&picture).unwrap();
-    mesh::to_face(&found.first().expect("a face in the portrait").points)
+    found.first().expect("a face in the portrait").face()
 }
 
 fn moved(face: &Face, map: &Affine) -> Face {
@@ -146,9 +145,9 @@ fn check(gpu: &Gpu, film: &Film) {
     // A face is one actor's from its first frame to its last, and no actor has two at once.
     let mut seen = vec![Vec::new(); film.count() as usize];
     for TrackedFace { number, first, faces, .. } in &tracks.faces {
-        let whose = |(i, face): (usize, &Option<Face>)| Some((first + i, face.as_ref()?));
         let mut actors: Vec<usize> = Vec::new();
-        for (frame, face) in faces.iter().enumerate().filter_map(whose) {
+        for (frame, face) in (*first..).zip(faces) {
+            let Some(face) = face else { continue };
             let Some(actor) = actor_at(gpu, film, frame as u64, face) else { continue };
             assert!(!seen[frame].contains(&actor), "{name}: frame {frame}: actor {actor} is two faces");
             seen[frame].push(actor);
@@ -281,7 +280,7 @@ fn a_pasted_face_goes_where_the_head_goes() {
 
         let points = |picture: &Rgb| {
             let found = finder.find(picture).unwrap();
-            mesh::to_face(&found.first().expect("a face").points)
+            found.first().expect("a face").face()
         };
         let (own, theirs) = (points(&pictures[at]), points(&pasted));
         apart.add(&theirs[48..], &own[48..], 1.0);

@@ -3,6 +3,8 @@
 //! Source: MediaPipe's face_landmark graphs. Points are in pixels as MediaPipe counts them, from its normalised coordinates times the
 //! picture's size.
 
+use super::landmarks::Face;
+use super::mesh;
 use crate::gpu::Gpu;
 use crate::media::Frame;
 use crate::models::attention_mesh::{self, AttentionMesh};
@@ -131,6 +133,11 @@ impl Roi {
 }
 
 impl Mesh {
+    /// As iBUG's 68 points, the jaw corrected; see [`mesh`](super::mesh).
+    pub fn face(&self) -> Face {
+        mesh::to_face(&self.points)
+    }
+
     /// Top left and bottom right of the box around its points.
     pub fn bounds(&self) -> [[f64; 2]; 2] {
         bounds(&self.points)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::finder::{FaceFinder, Mesh};
 use super::landmarks::{Face, Landmarks, middle, side};
-use super::mesh;
 use super::shots::CutFinder;
 use super::smoothing::{OneEuro, fill_gaps};
 use crate::gpu::{Cancel, Gpu};
@@ -121,7 +120,7 @@ struct Sight {
 
 impl Sight {
     fn of(mesh: Mesh) -> Self {
-        let face = mesh::to_face(&mesh.points);
+        let face = mesh.face();
         Self { mesh, face, middle: middle(&face), side: f64::from(side(&face)) }
     }
 
