@@ -23,6 +23,9 @@ const LEAST_SCORE: f64 = 0.5;
 /// The least flag of each of the three looks at a face that is new: faces have 1.00, what the detector takes for one in a landscape up
 /// to 0.74 at the first look, but up to 0.96 at the third.
 const SURE_SCORE: f64 = 0.9;
+/// The least score of a detection in a tile. Tiles show more of a background, larger: a landscape's false hits in them score up to 0.67,
+/// a few of which the mesh is sure of too; faces of 4 % score 0.82 and more.
+const TILE_SCORE: f64 = 0.7;
 /// Detections that overlap by more of their union are of one face, and so are meshes.
 const SAME_FACE: f64 = 0.3;
 /// A region's side over the longer side of the box that it is around.
@@ -31,8 +34,8 @@ const MARGIN: f64 = 1.5;
 const EYES: [usize; 2] = [33, 263];
 /// Squares that go through the detector at once.
 const SQUARES_AT_ONCE: usize = 16;
-/// Tiles along the picture's longer side that are always looked at, and those where all others show no face.
-const USUAL_TILES: [usize; 2] = [1, 2];
+/// Tiles along the picture's longer side that are looked at beside the whole of it, and those where all others show no face.
+const TILES: usize = 2;
 const FINE_TILES: usize = 4;
 
 /// A face as the detector sees it, in pixels.
@@ -183,10 +186,11 @@ impl FaceFinder {
     /// of half of it, or, where those show none, of a quarter; then by the mesh three times, each time from better points.
     pub fn find(&self, picture: &Rgb) -> Result<Vec<Mesh>> {
         let size = [picture.width(), picture.height()];
-        let usual: Vec<Square> = USUAL_TILES.iter().flat_map(|&tiles| squares(size, tiles)).collect();
-        let mut found = self.find_in(picture, &usual)?;
+        let mut found = Vec::new();
+        self.find_in(picture, &squares(size, 1), LEAST_SCORE, &mut found)?;
+        self.find_in(picture, &squares(size, TILES), TILE_SCORE, &mut found)?;
         if found.is_empty() {
-            found = self.find_in(picture, &squares(size, FINE_TILES))?;
+            self.find_in(picture, &squares(size, FINE_TILES), TILE_SCORE, &mut found)?;
         }
         found.sort_by(|a, b| b.area().total_cmp(&a.area()));
         Ok(found)
@@ -229,12 +233,12 @@ impl FaceFinder {
         Ok(Mesh { points, score: sigmoid(f64::from(raw.flag)) as f32 })
     }
 
-    /// The faces that the detector sees in `squares`, each once.
-    fn find_in(&self, picture: &Rgb, squares: &[Square]) -> Result<Vec<Mesh>> {
+    /// Adds the faces that the detector sees in `squares` with a score of at least `least_score`, each once.
+    fn find_in(&self, picture: &Rgb, squares: &[Square], least_score: f64, found: &mut Vec<Mesh>) -> Result<()> {
         let part = Part { rgb: picture.frame(0)?, corner: [0.0; 2] };
-        let mut found: Vec<Mesh> = Vec::new();
         for detection in self.detect_in(picture, squares)? {
-            if found.iter().any(|mesh| overlap(mesh.bounds(), detection.corners) > SAME_FACE) {
+            let known = |found: &[Mesh], corners| found.iter().any(|mesh| overlap(mesh.bounds(), corners) > SAME_FACE);
+            if f64::from(detection.score) < least_score || known(found, detection.corners) {
                 continue;
             }
             let mut seen = self.look(&part, Roi::of_detection(&detection), SURE_SCORE)?;
@@ -243,11 +247,11 @@ impl FaceFinder {
                     seen = self.look(&part, Roi::of_points(&mesh.points)?, SURE_SCORE)?;
                 }
             }
-            found.extend(
-                seen.filter(|mesh| !found.iter().any(|other| overlap(other.bounds(), mesh.bounds()) > SAME_FACE)),
-            );
+            if let Some(mesh) = seen.filter(|mesh| !known(found, mesh.bounds())) {
+                found.push(mesh);
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn detect_in(&self, picture: &Rgb, squares: &[Square]) -> Result<Vec<Detection>> {
@@ -283,8 +287,10 @@ impl Part {
             return Ok(None);
         }
         let pixel = 3 * frame.depth.bytes();
-        let rows = frame.rgb.chunks_exact(size[0] * pixel).take(end[1]).skip(first[1]);
-        let bytes: Vec<u8> = rows.flat_map(|row| &row[first[0] * pixel..end[0] * pixel]).copied().collect();
+        let mut bytes = Vec::with_capacity((end[0] - first[0]) * (end[1] - first[1]) * pixel);
+        for row in frame.rgb.chunks_exact(size[0] * pixel).take(end[1]).skip(first[1]) {
+            bytes.extend_from_slice(&row[first[0] * pixel..end[0] * pixel]);
+        }
         let rgb = Rgb::upload_at(gpu, end[1] - first[1], end[0] - first[0], frame.depth, &bytes)?;
         Ok(Some(Self { rgb, corner: first.map(|v| v as f64) }))
     }

@@ -39,6 +39,9 @@ struct Params {
     shift: f32,
 }
 
+/// Rows of a range, and how many words of the picture lie before them.
+type Bind<'a> = dyn Fn(&Range<usize>) -> Result<(Tensor, usize)> + 'a;
+
 /// What is sampled: rows of images, and how those of a range are bound.
 struct Source<'a> {
     images: usize,
@@ -48,8 +51,7 @@ struct Source<'a> {
     quads: usize,
     /// The most rows that a binding holds.
     fitting: usize,
-    /// Rows of the range, and how many words of the picture lie before them.
-    bind: &'a dyn Fn(&Range<usize>) -> Result<(Tensor, usize)>,
+    bind: &'a Bind<'a>,
 }
 
 impl Rgb {

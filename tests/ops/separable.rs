@@ -11,7 +11,7 @@ fn line(n: usize, kernel: usize, stride: usize, padding: Padding) -> (usize, usi
         Padding::Valid => (0, (n - kernel) / stride + 1),
         Padding::Same => {
             let out = n.div_ceil(stride);
-            let zeros = if (out - 1) * stride + kernel > n { (out - 1) * stride + kernel - n } else { 0 };
+            let zeros = ((out - 1) * stride + kernel).saturating_sub(n);
             (zeros / 2, out)
         }
     }
