@@ -196,7 +196,7 @@ fn check(gpu: &Gpu, film: &Film) {
             crop.tilt
         );
         assert!(
-            all.rms() < 2.0 && mouth.rms() < 1.5,
+            std::env::var_os("VISEME_PRINT").is_some() || all.rms() < 2.0 && mouth.rms() < 1.5,
             "{name}: shot {shot}: {:.2}, mouth {:.2}",
             all.rms(),
             mouth.rms()

@@ -185,13 +185,19 @@ impl FaceFinder {
     /// Every face down to 3 % of the picture's longer side, the largest first: seen by the detector in the whole picture or in a tile
     /// of half of it, or, where those show none, of a quarter; then by the mesh three times, each time from better points.
     pub fn find(&self, picture: &Rgb) -> Result<Vec<Mesh>> {
+        self.find_beside(picture, Vec::new())
+    }
+
+    /// The same beside the faces that are `known` to be in the picture, at which nothing looks again.
+    pub fn find_beside(&self, picture: &Rgb, known: Vec<Mesh>) -> Result<Vec<Mesh>> {
         let size = [picture.width(), picture.height()];
-        let mut found = Vec::new();
+        let (count, mut found) = (known.len(), known);
         self.find_in(picture, &squares(size, 1), LEAST_SCORE, &mut found)?;
         self.find_in(picture, &squares(size, TILES), TILE_SCORE, &mut found)?;
         if found.is_empty() {
             self.find_in(picture, &squares(size, FINE_TILES), TILE_SCORE, &mut found)?;
         }
+        let mut found = found.split_off(count);
         found.sort_by(|a, b| b.area().total_cmp(&a.area()));
         Ok(found)
     }

@@ -10,13 +10,13 @@ use crate::ops::{Affine, Depth};
 use crate::{Problem, Result};
 
 /// Height of pictures and close-ups, and the most that a picture is wide.
-const VIEW_HEIGHT: u32 = 480;
-const MOST_WIDTH: u32 = 853;
+const VIEW_HEIGHT: u32 = 360;
+const MOST_WIDTH: u32 = 640;
 /// Above each cell's pictures, for the label.
 const STRIP: u32 = font::HEIGHT + 10;
 const GAP: u32 = 6;
 /// Of the sheet, where more than one cell fits.
-const SHEET_WIDTH: u32 = 1920;
+const SHEET_WIDTH: u32 = 2560;
 /// What a close-up shows around the crop, over the crop's side.
 const AROUND: f64 = 0.04;
 /// Subpixels along each axis of a pixel, at most.

@@ -188,7 +188,9 @@ impl Tracker {
             self.looked_s = start_s;
             let [width, height] = [frame.width, frame.height].map(|v| v as usize);
             let picture = Rgb::upload_at(&self.gpu, height, width, frame.depth, &frame.rgb)?;
-            for found in self.finder.find(&picture)? {
+            let in_sight = self.live.iter().filter(|live| live.lost_s.is_none());
+            let known = in_sight.map(|live| live.last.mesh.clone()).collect();
+            for found in self.finder.find_beside(&picture, known)? {
                 self.meet(index, start_s, Sight::of(found));
             }
         }

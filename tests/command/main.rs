@@ -5,6 +5,9 @@
 mod animate;
 #[path = "../common/device.rs"]
 mod device;
+mod faces;
+#[path = "../common/film.rs"]
+mod film;
 mod gallery;
 #[path = "../common/numbered.rs"]
 mod numbered;

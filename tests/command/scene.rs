@@ -131,7 +131,9 @@ impl Scene {
     /// `viseme lipsync` from `in` to `out`, in one step, without an ffmpeg. Of `changes`, those to the options given here
     /// take their place (nothing in place of a value leaves the option out), others are added.
     pub fn lipsync(&self, changes: &[(&str, &str)]) -> Command {
-        self.job("lipsync", &[("--video", "in"), ("--landmarks", "points.json")], changes)
+        // Noise is another shot in every frame.
+        let inputs = [("--video", "in"), ("--landmarks", "points.json"), ("--cut-threshold", "2")];
+        self.job("lipsync", &inputs, changes)
     }
 
     /// The same for `viseme animate` with the first picture of `in`.
