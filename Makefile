@@ -12,7 +12,7 @@ demo: setup
 	cargo build --release
 	@mkdir -p $(dir $(DEMO_OUT))
 	./target/release/viseme lipsync --demo --video examples/demo/face.mp4 --audio examples/demo/speech.wav \
-	  --landmarks examples/demo/landmarks.json --out $(DEMO_OUT)
+	  --out $(DEMO_OUT)
 	@echo "the video lies at $(DEMO_OUT) (random weights: the mouth region is noise-like by design of this demo)"
 
 test: setup

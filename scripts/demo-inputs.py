@@ -1,5 +1,6 @@
 """Makes examples/demo: a short video of a portrait that moves a little, speech, and landmarks.
 
+The landmarks are the portrait's, placed by hand and moved as it moves. Tests take them as a face at hand; the demo itself finds its face.
 Needs scikit-image, pillow, ffmpeg and espeak-ng; run once, its output is committed.
 The portrait is NASA's picture of Eileen Collins, public domain, from scikit-image's data.
 """

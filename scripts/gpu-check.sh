@@ -9,7 +9,8 @@
 #   VISEME_GOLDEN     folder of golden files [../shared/golden, ./golden]; shapes by scripts/demo-shapes.py come from it
 #   VISEME_SHAPES     the full-size networks' shapes, for the step at full size [made by python3 from VISEME_GOLDEN]
 #   VISEME_WEIGHTS    published weights, for a job end to end [the small demo models]
-#   CHECK_VIDEO, CHECK_AUDIO, CHECK_LANDMARKS   inputs of that job [examples/demo]
+#   CHECK_VIDEO, CHECK_AUDIO   inputs of that job [examples/demo]
+#   CHECK_LANDMARKS   points of its face    [found in the video]
 #   CHECK_ADAPTER     which device          [the best one]
 #   CHECK_LATENT      latents of the full-size step, 64 for pictures of 512x512 [64]
 #   CHECK_SECONDS     the longest that one step, or one golden file, may take [1800]
@@ -156,16 +157,16 @@ fi
 # 6. A job end to end: 512x512 with published weights, 128x128 with the demo's.
 video=${CHECK_VIDEO:-$root/examples/demo/face.mp4}
 audio=${CHECK_AUDIO:-$root/examples/demo/speech.wav}
-landmarks=${CHECK_LANDMARKS:-$root/examples/demo/landmarks.json}
 weights=(--demo)
 [ -n "${VISEME_WEIGHTS:-}" ] && weights=()
 if ! command -v ffmpeg > /dev/null; then
   skip job 'no ffmpeg'
-elif [ -f "$video" ] && [ -f "$audio" ] && [ -f "$landmarks" ]; then
+elif [ -f "$video" ] && [ -f "$audio" ]; then
   [ ${#weights[@]} -gt 0 ] && say 'job: VISEME_WEIGHTS is not set, so that the demo models run, at 128x128'
-  step job "$viseme" lipsync --video "$video" --audio "$audio" --landmarks "$landmarks" --out "$out/job.mp4" --json "${weights[@]}"
+  step job "$viseme" lipsync --video "$video" --audio "$audio" --out "$out/job.mp4" --json "${weights[@]}" \
+    ${CHECK_LANDMARKS:+--landmarks "$CHECK_LANDMARKS"}
 else
-  skip job "no inputs: $video, $audio, $landmarks"
+  skip job "no inputs: $video, $audio"
 fi
 
 # 7. The same operations in PyTorch.
