@@ -17,7 +17,9 @@ use viseme::{Problem, Result};
 /// LipLeak (--landmarks) tells how much the mouth of the source video shows in the result. Drive the model with silence and
 /// with a video of someone who speaks, find the landmarks of the result, and measure them:
 ///
-/// $ viseme lipsync --video talking.mp4 --audio silence.wav --landmarks talking.json --out out.mp4
+/// $ viseme lipsync --video talking.mp4 --audio silence.wav --out out.mp4
+///
+/// $ viseme faces --video out.mp4 --landmarks-out out.json
 ///
 /// $ viseme metrics --video out.mp4 --landmarks out.json --plot out.svg
 ///

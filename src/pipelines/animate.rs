@@ -96,7 +96,7 @@ pub struct Animate<'a> {
 }
 
 impl<'a> Animate<'a> {
-    /// `portrait` is any picture with one face, best a crop around it.
+    /// `portrait` is any picture with a face in it.
     pub fn new(gpu: &Gpu, weights: &'a WeightSet, portrait: Frame, audio: Audio) -> Self {
         let (options, reporter) = (Options::default(), Reporter::default());
         Self { gpu: gpu.clone(), weights, portrait, audio, options, reporter, work: None, surveyed: OnceCell::new() }
