@@ -81,7 +81,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let crop = options.faces.crop()?;
+    let mut crop = options.faces.crop()?;
     for (path, ends) in [(&options.landmarks_out, &["npy", "json"][..]), (&options.sheet, &["png"])] {
         path.as_deref().map_or(Ok(()), |path| refuse_name(path, ends, &options.video))?;
     }
@@ -91,6 +91,11 @@ pub fn run(options: &Options) -> Result<()> {
         (false, true) => Output::Quiet,
         (false, false) => Output::Text,
     };
+    let pixel_aspect = input.source()?.pixel_aspect();
+    if let Some(crop) = &mut crop {
+        // A square as it is shown.
+        crop.width /= pixel_aspect;
+    }
     let gpu = options.device.open(output != Output::Text)?;
     let tracks = follow(&gpu, &input, options.faces.cut_threshold, output)?;
     let choice = match crop {
@@ -105,7 +110,7 @@ pub fn run(options: &Options) -> Result<()> {
         Ok(followed) => Some(Regions::new(
             Filmed {
                 size: tracks.size,
-                pixel_aspect: input.source()?.pixel_aspect(),
+                pixel_aspect,
                 times: tracks.times.clone(),
                 faces: followed.faces.clone(),
                 shots: tracks.shots.clone(),

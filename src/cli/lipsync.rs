@@ -34,8 +34,8 @@ pub struct Options {
     video: PathBuf,
     #[command(flatten)]
     faces: FaceOptions,
-    /// Points of another program in place of those that are found: 68 per frame (iBUG order) in the video's pixels, null or NaN
-    /// where there is no face: .json ([[[x, y], ..], ..]) or .npy ([frames, 68, 2])
+    /// Points of another program in place of those that are found: 68 per frame (iBUG order), or MediaPipe's 478,
+    /// in the video's pixels, null or NaN where there is no face: .json ([[[x, y], ..], ..]) or .npy ([frames, 68, 2])
     #[arg(long, value_name = "FILE", conflicts_with = "face", help_heading = "Face")]
     landmarks: Option<PathBuf>,
     /// The points as they are found, not smoothed over time

@@ -28,7 +28,7 @@ use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
 use crate::models::vae::Encoder;
-use crate::ops::{Filter, KERNELS, Layer, MOST_FEATHER, Region, Rgb};
+use crate::ops::{Affine, Filter, KERNELS, Layer, MOST_FEATHER, Region, Rgb};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
 use std::cell::OnceCell;
@@ -209,7 +209,11 @@ impl<'a> LipSync<'a> {
 
     /// A pass over all of the video: its face by frame, its shots and its times.
     fn follow(&self, mut source: Box<dyn FrameSource>) -> Result<Seen> {
-        let Options { parity, cut_threshold, smoothing, .. } = self.options;
+        let (cut_threshold, smoothing) = match self.options.parity {
+            Parity::Corrected => (self.options.cut_threshold, self.options.smoothing),
+            // The published program knows no shots, and takes points as they are.
+            Parity::Upstream => (f32::INFINITY, None),
+        };
         let (size, fps, cancel) = (source.size(), source.fps(), &self.reporter.cancel);
         let total = source.times().map_or(0, |times| times.count()) as f64;
         let seen = |done: u64| {
@@ -228,14 +232,8 @@ impl<'a> LipSync<'a> {
             return Ok(Seen { times: tracks.times.clone(), followed, tracks: Some(tracks) });
         };
         let landmarks = landmarks.for_pictures("landmarks", size)?;
-        let threshold = match parity {
-            Parity::Corrected => cut_threshold,
-            // The published program knows no shots.
-            Parity::Upstream => f32::INFINITY,
-        };
-        let (shots, times) = shots(source.as_mut(), threshold, cancel, &seen)?;
+        let (shots, times) = shots(source.as_mut(), cut_threshold, cancel, &seen)?;
         let landmarks = landmarks.per_frame("landmarks", &times, fps)?;
-        let smoothing = smoothing.filter(|_| parity == Parity::Corrected);
         let followed = Followed::given(&landmarks, shots, &times, smoothing);
         Ok(Seen { times, followed, tracks: None })
     }
@@ -614,7 +612,10 @@ impl System for Footage {
         let mut layers = Vec::with_capacity(pictures.len());
         for (&Shown { ref picture, inside, share }, colour) in pictures.iter().zip(&colours) {
             let made_for = self.source_of(inside) as usize;
-            let motion = self.regions.motion(made_for, source as usize)?;
+            let motion = match self.options.parity {
+                Parity::Corrected => self.regions.motion(made_for, source as usize)?,
+                Parity::Upstream => Affine::IDENTITY,
+            };
             let map = self.regions.at(made_for).map(self.side).then(&motion);
             layers.push(Layer { crop: picture, map, share, colour: colour.as_ref() });
         }

@@ -18,6 +18,8 @@ pub struct Stretch {
     pub sources: RangeInclusive<u64>,
     /// How its inside frames are made, counted from 0.
     pub plan: Plan,
+    /// Whether output frames above 25 a second show two inside frames each.
+    pub blends: bool,
     /// Keyframe slots and windows of the stretches before it: its own are counted on from there.
     pub slots_before: usize,
     pub windows_before: usize,
@@ -28,10 +30,11 @@ pub struct Stretch {
 pub struct Stretches(Vec<Stretch>);
 
 impl Stretches {
-    /// One of `outputs` output frames, made by `plan` from any of the source's frames.
+    /// One of `outputs` output frames, made by `plan` from any of the source's frames; each shows the nearest inside frame.
     pub fn whole(plan: Plan, outputs: u64) -> Self {
         let (inside, sources) = (0..plan.output_frames(), 0..=u64::MAX);
-        Self(vec![Stretch { outputs: 0..outputs, inside, sources, plan, slots_before: 0, windows_before: 0 }])
+        let (outputs, blends) = (0..outputs, false);
+        Self(vec![Stretch { outputs, inside, sources, plan, blends, slots_before: 0, windows_before: 0 }])
     }
 
     /// Those of `outputs` output frames that show source frames for which `shot_of` has a shot; `inside` frames in all.
@@ -63,7 +66,15 @@ impl Stretches {
                 let (outputs, sources) = (output..output + 1, moment.source..=moment.source);
                 open = Some((
                     shot,
-                    Stretch { outputs, inside: at..at + 1, sources, plan, slots_before: 0, windows_before: 0 },
+                    Stretch {
+                        outputs,
+                        inside: at..at + 1,
+                        sources,
+                        plan,
+                        blends: true,
+                        slots_before: 0,
+                        windows_before: 0,
+                    },
                 ));
             }
         }
@@ -136,7 +147,7 @@ impl Stretch {
         let within = |inside: usize| inside.clamp(self.inside.start, self.inside.start + self.plan.output_frames() - 1);
         let moment = timeline.moment(output);
         let nearest = vec![(within(moment.inside.unwrap_or(self.inside.start)), 1.0)];
-        if timeline.fps().as_f64() <= Fps::INSIDE.as_f64() {
+        if !self.blends || timeline.fps().as_f64() <= Fps::INSIDE.as_f64() {
             return nearest;
         }
         let place = moment.place.max(0.0);

@@ -29,9 +29,17 @@ const LAYER: &str = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight";
 
 #[test]
 fn every_command_explains_itself() {
-    for command in
-        [&[][..], &["lipsync"], &["animate"], &["metrics"], &["verify"], &["convert"], &["bench"], &["devices"]]
-    {
+    for command in [
+        &[][..],
+        &["lipsync"],
+        &["animate"],
+        &["metrics"],
+        &["faces"],
+        &["verify"],
+        &["convert"],
+        &["bench"],
+        &["devices"],
+    ] {
         let said = ended_well(viseme().args(command).arg("--help"));
         assert!(said.stdout.contains("Usage: viseme"), "{command:?}: {}", said.stdout);
         assert!(command.is_empty() || said.stdout.contains("Options:"), "{command:?}");
