@@ -38,6 +38,13 @@ const SQUARES_AT_ONCE: usize = 16;
 const TILES: usize = 2;
 const FINE_TILES: usize = 4;
 
+/// Radians up to which a head counts as level.
+const LEVEL: f64 = 0.05;
+/// How far a face may go from one frame to the next, in sides of the square that is looked at, and by how much it may grow (ln),
+/// before it is looked at once more.
+const MOST_MOVED: f64 = 0.05;
+const MOST_GROWN: f64 = 0.015;
+
 /// A face as the detector sees it, in pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detection {
@@ -91,26 +98,36 @@ impl Roi {
     /// Around a detection, its eyes level.
     pub fn of_detection(detection: &Detection) -> Self {
         let [right_eye, left_eye, ..] = detection.keypoints;
-        Self::around(detection.corners, right_eye, left_eye)
+        Self::around(detection.corners, tilt(right_eye, left_eye))
     }
 
-    /// Around all of a face's points, the corners of its eyes level. Errors: fewer points than the mesh has.
+    /// Around all of a face's points, the corners of its eyes level. The box around them is taken along the picture's axes, as
+    /// MediaPipe does it, up to [`LEVEL`], and turns with a head that tilts further, so that it is seen as it was before. Errors:
+    /// fewer points than the mesh has.
     pub fn of_points(points: &[[f32; 2]]) -> Result<Self> {
         if points.len() != attention_mesh::POINTS {
             let expected = format!("{} points", attention_mesh::POINTS);
             return Err(Problem::new("a face", expected, points.len().to_string()).input());
         }
         let eye = |index: usize| points[index].map(f64::from);
-        Ok(Self::around(bounds(points), eye(EYES[0]), eye(EYES[1])))
+        let angle = tilt(eye(EYES[0]), eye(EYES[1]));
+        let turned = angle.signum() * (angle.abs() - LEVEL).max(0.0);
+        let upright = Affine::rotation(-turned);
+        let level: Vec<[f32; 2]> =
+            points.iter().map(|point| upright.at(point.map(f64::from)).map(|v| v as f32)).collect();
+        let roi = Self::around(bounds(&level), angle);
+        Ok(Self { centre: Affine::rotation(turned).at(roi.centre), ..roi })
     }
 
-    fn around([low, high]: [[f64; 2]; 2], right_eye: [f64; 2], left_eye: [f64; 2]) -> Self {
+    /// Whether the face is elsewhere, or larger or smaller, than one would look for it here.
+    fn is_off(&self, face: &Self) -> bool {
+        let moved = [0, 1].map(|axis| (face.centre[axis] - self.centre[axis]) / self.side);
+        moved[0].hypot(moved[1]) > MOST_MOVED || (face.side / self.side).ln().abs() > MOST_GROWN
+    }
+
+    fn around([low, high]: [[f64; 2]; 2], angle: f64) -> Self {
         let longer = (high[0] - low[0]).max(high[1] - low[1]);
-        Self {
-            centre: [0, 1].map(|axis| 0.5 * (low[axis] + high[axis])),
-            side: MARGIN * longer,
-            angle: (left_eye[1] - right_eye[1]).atan2(left_eye[0] - right_eye[0]),
-        }
+        Self { centre: [0, 1].map(|axis| 0.5 * (low[axis] + high[axis])), side: MARGIN * longer, angle }
     }
 
     /// From points of the mesh's input to points of the picture.
@@ -204,17 +221,24 @@ impl FaceFinder {
 
     /// The face that was `before` in the frame before this; None where it is gone.
     pub fn follow(&self, picture: &Rgb, before: &Mesh) -> Result<Option<Mesh>> {
-        let part = Part { rgb: picture.frame(0)?, corner: [0.0; 2] };
-        self.look(&part, Roi::of_points(&before.points)?, LEAST_SCORE)
+        self.follow_in(before, |_| Ok(Some(Part { rgb: picture.frame(0)?, corner: [0.0; 2] })))
     }
 
     /// The same in a frame that is not on the device yet, of which only what is looked at goes there.
     pub fn follow_frame(&self, frame: &Frame, before: &Mesh) -> Result<Option<Mesh>> {
-        let roi = Roi::of_points(&before.points)?;
-        match Part::upload(&self.gpu, frame, roi)? {
+        self.follow_in(before, |roi| Part::upload(&self.gpu, frame, roi))
+    }
+
+    /// Looks where the face was, and again where it is, if that is elsewhere; `part` gives what of the picture is looked at.
+    fn follow_in(&self, before: &Mesh, part: impl Fn(Roi) -> Result<Option<Part>>) -> Result<Option<Mesh>> {
+        let look = |roi| match part(roi)? {
             Some(part) => self.look(&part, roi, LEAST_SCORE),
             None => Ok(None),
-        }
+        };
+        let roi = Roi::of_points(&before.points)?;
+        let Some(mesh) = look(roi)? else { return Ok(None) };
+        let own = Roi::of_points(&mesh.points)?;
+        if roi.is_off(&own) { look(own) } else { Ok(Some(mesh)) }
     }
 
     /// The face in `roi`; None where the mesh is not so sure of it.
@@ -379,6 +403,11 @@ fn is_face(mesh: &Mesh, roi: Roi) -> bool {
 /// half a pixel at either end. What the networks learned depends on it.
 fn between_indices(map: &Affine) -> Affine {
     Affine::translation(-0.5, -0.5).then(map).then(&Affine::translation(0.5, 0.5))
+}
+
+/// How far the line from one eye to the other is turned, clockwise.
+fn tilt(right_eye: [f64; 2], left_eye: [f64; 2]) -> f64 {
+    (left_eye[1] - right_eye[1]).atan2(left_eye[0] - right_eye[0])
 }
 
 fn sigmoid(logit: f64) -> f64 {
