@@ -175,33 +175,25 @@ fn check(gpu: &Gpu, film: &Film) {
     // Places, as pixels of a crop of 512.
     let followed = tracks.follow(&FaceChoice::Largest, Some(OneEuro::default())).unwrap();
     let regions = regions(&tracks, followed.faces.clone());
+    let (mut all, mut mouth) = (Errors::default(), Errors::default());
     for (shot, frames) in tracks.shots.iter().enumerate() {
-        let (mut all, mut mouth) = (Errors::default(), Errors::default());
+        let mut own = [Errors::default(), Errors::default()];
         for frame in frames.clone() {
-            let (Some(face), Some(Some(truth))) =
-                (&followed.faces[frame], truth(gpu, film, frame as u64).first().copied())
-            else {
-                continue;
-            };
+            let Some(truth) = truth(gpu, film, frame as u64).first().copied().flatten() else { continue };
+            let Some(face) = &followed.faces[frame] else { continue };
             let scale = 512.0 / regions.at(frame).region.height;
-            all.add(&face[17..], &truth[17..], scale);
-            mouth.add(&face[48..], &truth[48..], scale);
+            let [own_all, own_mouth] = &mut own;
+            for (errors, from) in [(&mut all, 17), (own_all, 17), (&mut mouth, 48), (own_mouth, 48)] {
+                errors.add(&face[from..], &truth[from..], scale);
+            }
         }
-        let crop = regions.of_shot(shot);
-        println!(
-            "{name}: shot {shot}: {:.2} px, mouth {:.2}, crop {:.0}, tilt {:.2}",
-            all.rms(),
-            mouth.rms(),
-            crop.side,
-            crop.tilt
-        );
-        assert!(
-            std::env::var_os("VISEME_PRINT").is_some() || all.rms() < 2.0 && mouth.rms() < 1.5,
-            "{name}: shot {shot}: {:.2}, mouth {:.2}",
-            all.rms(),
-            mouth.rms()
-        );
+        println!("{name}: shot {shot}: {:.2} px, mouth {:.2}", own[0].rms(), own[1].rms());
+        // One that is an eighth of the height has its points half a pixel off.
+        assert!(own.iter().all(|errors| errors.rms() < 2.0), "{name}: shot {shot}");
     }
+    println!("{name}: {:.2} px, mouth {:.2}", all.rms(), mouth.rms());
+    assert!(all.rms() < 2.0 && mouth.rms() < 1.5, "{name}: {:.2} px, mouth {:.2}", all.rms(), mouth.rms());
+
     // The last shot's head is askew.
     let last = regions.of_shot(tracks.shots.len() - 1);
     assert!((last.tilt.to_degrees() - 25.0).abs() < 4.0, "{name}: {:.1} degrees", last.tilt.to_degrees());
@@ -210,11 +202,7 @@ fn check(gpu: &Gpu, film: &Film) {
 #[test]
 fn faces_are_followed_shot_by_shot() {
     let Some(gpu) = gpu() else { return };
-    let mut film = Film::edited([640, 360], Fps::new(30, 1).unwrap());
-    for shot in [0, 1, 5] {
-        film.shots[shot].duration_s = 0.7;
-    }
-    check(gpu, &film);
+    check(gpu, &Film::edited([720, 1280], Fps::new(24_000, 1001).unwrap()));
 }
 
 #[test]

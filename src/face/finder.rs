@@ -38,12 +38,11 @@ const SQUARES_AT_ONCE: usize = 16;
 const TILES: usize = 2;
 const FINE_TILES: usize = 4;
 
-/// Radians up to which a head counts as level.
-const LEVEL: f64 = 0.05;
-/// How far a face may go from one frame to the next, in sides of the square that is looked at, and by how much it may grow (ln),
-/// before it is looked at once more.
+/// Radians up to which a head counts as level. More brings points nearer to MediaPipe's, less nearer to those of the same face
+/// upright: measured on two people who talk and on films with known truth.
+const LEVEL: f64 = 0.015;
+/// How far a face may go from one frame to the next, in sides of the square that is looked at, before it is looked at once more.
 const MOST_MOVED: f64 = 0.05;
-const MOST_GROWN: f64 = 0.015;
 
 /// A face as the detector sees it, in pixels.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,10 +118,10 @@ impl Roi {
         Ok(Self { centre: Affine::rotation(turned).at(roi.centre), ..roi })
     }
 
-    /// Whether the face is elsewhere, or larger or smaller, than one would look for it here.
+    /// Whether the face is elsewhere than one would look for it here.
     fn is_off(&self, face: &Self) -> bool {
         let moved = [0, 1].map(|axis| (face.centre[axis] - self.centre[axis]) / self.side);
-        moved[0].hypot(moved[1]) > MOST_MOVED || (face.side / self.side).ln().abs() > MOST_GROWN
+        moved[0].hypot(moved[1]) > MOST_MOVED
     }
 
     fn around([low, high]: [[f64; 2]; 2], angle: f64) -> Self {
