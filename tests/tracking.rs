@@ -14,7 +14,7 @@ use viseme::face::finder::FaceFinder;
 use viseme::face::landmarks::Face;
 use viseme::face::shots::CutFinder;
 use viseme::face::smoothing::OneEuro;
-use viseme::face::tracking::{FaceChoice, TrackedFace, Tracks, track};
+use viseme::face::tracking::{FaceChoice, Look, TrackedFace, Tracks, track};
 use viseme::gpu::{Cancel, Gpu};
 use viseme::media::{Fps, Frame, FrameSource, FrameTimes};
 use viseme::ops::{Affine, Layer, Rgb};
@@ -60,7 +60,9 @@ impl FrameSource for Screening<'_> {
 }
 
 fn tracked(gpu: &Gpu, film: &Film) -> Tracks {
-    track(gpu, &mut Screening::of(film), CutFinder::THRESHOLD, &Cancel::default(), &|_| {}).unwrap()
+    let (cut_threshold, cancel) = (CutFinder::THRESHOLD, &Cancel::default());
+    let look = Look { cut_threshold, frames: u64::MAX, cancel, seen: &|_| {} };
+    track(gpu, &mut Screening::of(film), &look).unwrap()
 }
 
 /// The still portrait's own points.

@@ -131,7 +131,7 @@ pub fn run(options: &Options) -> Result<()> {
     let fields = serde_json::json!({"width": width, "height": height, "output_frames": output_frames,
         "crop": [left, top, crop_width, crop_height], "face_found": survey.is_found, "output_format": format, "notes": notes});
     let demand = survey.demand(&job, &weights)?;
-    let stretches = Stretches::whole(survey.plan, output_frames as u64);
+    let stretches = Stretches::whole(survey.plan, 0..output_frames as u64);
     common.describe(&gpu, &weights, &stretches, &demand, (&lines, fields))?;
     if common.dry_run {
         return Ok(());

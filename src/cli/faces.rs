@@ -11,7 +11,7 @@ use viseme::face::landmarks::Landmarks;
 use viseme::face::mask::MaskRule;
 use viseme::face::sheet::{Entry, sheet};
 use viseme::face::shots::CutFinder;
-use viseme::face::tracking::{FaceChoice, Followed, FollowedShot, Tracks, track};
+use viseme::face::tracking::{FaceChoice, Followed, FollowedShot, Look, Tracks, track};
 use viseme::gpu::{Cancel, Gpu};
 use viseme::media::FrameTimes;
 use viseme::media::frames::{FrameReader, write_picture};
@@ -160,7 +160,8 @@ fn follow(gpu: &Gpu, input: &Input, cut_threshold: f32, output: Output) -> Resul
     let mut source = input.source()?;
     let total = source.times().map_or(0, |times| times.count()) as f64;
     let seen = |done: u64| bar.show(Progress { phase: Phase::Tracking, done: done as f64, total, step: [0, 0] });
-    let tracks = track(gpu, source.as_mut(), cut_threshold, &Cancel::default(), &seen);
+    let look = Look { cut_threshold, frames: u64::MAX, cancel: &Cancel::default(), seen: &seen };
+    let tracks = track(gpu, source.as_mut(), &look);
     bar.finish();
     bar.check()?;
     tracks

@@ -26,6 +26,7 @@ pub struct ProgressBar {
 
 const RESOLUTION: f64 = 1000.0;
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ProgressBar {
     pub fn new(output: Output) -> Self {
@@ -58,7 +59,7 @@ impl ProgressBar {
         if let Some(bar) = &self.bar {
             bar.set_position((share * RESOLUTION) as u64);
             bar.set_message(text);
-        } else if self.output == Output::Json {
+        } else if self.output == Output::Json && self.is_due(progress) {
             let line = serde_json::json!({"event": "progress", "phase": name, "step": step, "steps": steps,
                     "share": share, "elapsed_s": elapsed, "left_s": left});
             if let Err(error) = say(line) {
@@ -69,6 +70,16 @@ impl ProgressBar {
             let left = left.map(|left| format!(", {left:.0} s left")).unwrap_or_default();
             note(format_args!("{:3.0} % {text}{left}", share * 100.0));
         }
+    }
+
+    /// Frames that are looked at go by too fast to say each.
+    fn is_due(&self, progress: Progress) -> bool {
+        let is_due =
+            progress.phase != Phase::Tracking || self.shown.get().is_none_or(|at| at.elapsed() >= JSON_INTERVAL);
+        if is_due {
+            self.shown.set(Some(Instant::now()));
+        }
+        is_due
     }
 
     /// The first line that could not be written, as an error.

@@ -234,8 +234,7 @@ impl Tracker {
         for (track, number) in self.done.iter_mut().zip(1..) {
             track.number = number;
         }
-        let ends = self.shots.iter().skip(1).copied().chain([self.frames]);
-        let shots = self.shots.iter().zip(ends).map(|(&start, end)| start..end).collect();
+        let shots = between_starts(&self.shots, self.frames);
         Tracks { size, times, shots, faces: self.done }
     }
 }
@@ -261,55 +260,63 @@ impl Live {
     }
 }
 
-/// All faces of `source`, from its start; `seen` is told how many of its frames have been looked at.
-pub fn track(
-    gpu: &Gpu,
-    source: &mut dyn FrameSource,
-    cut_threshold: f32,
-    cancel: &Cancel,
-    seen: &dyn Fn(u64),
-) -> Result<Tracks> {
-    let mut tracker = Tracker::new(gpu, cut_threshold)?;
-    let times = each_frame(source, cancel, seen, |frame, start_s| tracker.see(frame, start_s))?;
+/// How a video is looked through.
+pub struct Look<'a> {
+    /// A new shot begins where the picture changes by more, see [`CutFinder`].
+    pub cut_threshold: f32,
+    /// How many frames are looked at, from the first one on, if there are so many.
+    pub frames: u64,
+    pub cancel: &'a Cancel,
+    /// Told how many have been.
+    pub seen: &'a dyn Fn(u64),
+}
+
+/// All faces of `source`, from its start.
+pub fn track(gpu: &Gpu, source: &mut dyn FrameSource, look: &Look<'_>) -> Result<Tracks> {
+    let mut tracker = Tracker::new(gpu, look.cut_threshold)?;
+    let times = look.through(source, |frame, start_s| tracker.see(frame, start_s))?;
     Ok(tracker.finish(source.size(), times))
 }
 
-/// The shots of `source` alone.
-pub fn shots(
-    source: &mut dyn FrameSource,
-    cut_threshold: f32,
-    cancel: &Cancel,
-    seen: &dyn Fn(u64),
-) -> Result<(Vec<Range<usize>>, FrameTimes)> {
-    let (mut cuts, mut starts, mut frames) = (CutFinder::new(cut_threshold), Vec::new(), 0);
-    let times = each_frame(source, cancel, seen, |frame, _| {
+/// The shots of `source` alone, and the times of its frames.
+pub fn shots(source: &mut dyn FrameSource, look: &Look<'_>) -> Result<(Vec<Range<usize>>, FrameTimes)> {
+    let (mut cuts, mut starts, mut frames) = (CutFinder::new(look.cut_threshold), Vec::new(), 0);
+    let times = look.through(source, |frame, _| {
         if cuts.next(frame) || frames == 0 {
             starts.push(frames);
         }
         frames += 1;
         Ok(())
     })?;
-    let ends = starts.iter().skip(1).copied().chain([frames]);
-    Ok((starts.iter().zip(ends).map(|(&start, end)| start..end).collect(), times))
+    Ok((between_starts(&starts, frames), times))
 }
 
-/// The times of `source`'s frames, after each of them was looked at.
-fn each_frame(
-    source: &mut dyn FrameSource,
-    cancel: &Cancel,
-    seen: &dyn Fn(u64),
-    mut look: impl FnMut(&Frame, f64) -> Result<()>,
-) -> Result<FrameTimes> {
-    let (known, fps) = (source.times(), source.fps());
-    let mut count = 0;
-    while let Some(frame) = source.next_frame()? {
-        cancel.check()?;
-        let start_s = known.as_ref().map_or(count as f64 / fps.as_f64(), |times| times.start_s(count));
-        look(&frame, start_s)?;
-        count += 1;
-        seen(count);
+impl Look<'_> {
+    /// The times of all of `source`'s frames, after `see` saw those that are looked at, each with its own.
+    fn through(
+        &self,
+        source: &mut dyn FrameSource,
+        mut see: impl FnMut(&Frame, f64) -> Result<()>,
+    ) -> Result<FrameTimes> {
+        let (known, fps) = (source.times(), source.fps());
+        let mut count = 0;
+        while count < self.frames
+            && let Some(frame) = source.next_frame()?
+        {
+            self.cancel.check()?;
+            let start_s = known.as_ref().map_or(count as f64 / fps.as_f64(), |times| times.start_s(count));
+            see(&frame, start_s)?;
+            count += 1;
+            (self.seen)(count);
+        }
+        Ok(known.unwrap_or(FrameTimes::Constant { fps, count }))
     }
-    Ok(known.unwrap_or(FrameTimes::Constant { fps, count }))
+}
+
+/// Shots of `frames` frames in all, by their first frames.
+fn between_starts(starts: &[usize], frames: usize) -> Vec<Range<usize>> {
+    let ends = starts.iter().skip(1).copied().chain([frames]);
+    starts.iter().zip(ends).map(|(&start, end)| start..end).collect()
 }
 
 /// The face that is worked on, through all of a video.
@@ -493,7 +500,9 @@ impl Tracks {
     }
 
     fn by_frame(&self, chosen: &[Option<&TrackedFace>]) -> Vec<Option<Face>> {
-        let mut faces = vec![None; self.times.count() as usize];
+        // At least as many as were looked at, whatever the file says.
+        let seen = self.shots.last().map_or(0, |shot| shot.end);
+        let mut faces = vec![None; seen.max(self.times.count() as usize)];
         for track in chosen.iter().flatten() {
             for (to, from) in faces[track.first..].iter_mut().zip(&track.faces) {
                 *to = *from;

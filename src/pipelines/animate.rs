@@ -239,7 +239,7 @@ impl<'a> Animate<'a> {
             parity,
         };
         let total = survey.plan.output_frames() as u64;
-        let stretches = Stretches::whole(survey.plan, total);
+        let stretches = Stretches::whole(survey.plan, 0..total);
         let stages = TwoStage {
             decoder: weights.decoder(&gpu, Role::KeyfaceInterpolation, storage)?,
             coding: storage.coding,

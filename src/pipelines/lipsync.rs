@@ -23,7 +23,7 @@ use crate::face::landmarks::Landmarks;
 use crate::face::mask::{LATENT_STEP, MaskRule};
 use crate::face::shots::CutFinder;
 use crate::face::smoothing::OneEuro;
-use crate::face::tracking::{FaceChoice, Followed, Tracks, shots, track};
+use crate::face::tracking::{FaceChoice, Followed, Look, Tracks, shots, track};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::frames::FrameReader;
 use crate::media::{Audio, Fps, Frame, FrameSource, FrameTimes, PublishedChannels};
@@ -193,34 +193,50 @@ impl<'a> LipSync<'a> {
 
     fn look(&self) -> Result<Survey> {
         let source = (self.video)()?;
-        let (size, pixel_aspect) = (source.size(), source.pixel_aspect());
+        let (size, pixel_aspect, fps) = (source.size(), source.pixel_aspect(), source.fps());
         if let Some(region) = self.options.crop {
             refuse_outside(region, size)?;
         }
         let samples =
             count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
-        let fps = source.fps();
-        let Seen { times, followed, tracks } = self.follow(source)?;
-        if times.count() == 0 {
-            return Err(Problem::new("video", "one frame or more", "none").input());
-        }
-        Survey::new(&self.options, Picture { size, pixel_aspect, fps, times }, (followed, tracks), samples)
+        // What is not shown is not looked at, where that is known beforehand.
+        let known = source.times().map(|times| Span::new(&self.options, times, fps, samples)).transpose()?;
+        let Seen { times, followed, tracks } = self.follow(source, known.as_ref().map_or(u64::MAX, Span::sources))?;
+        let span = match known {
+            Some(span) => span,
+            None => Span::new(&self.options, times, fps, samples)?,
+        };
+        let Span { timeline, inside_frames, output_frames } = span;
+        let stretches = match self.options.parity {
+            Parity::Corrected => {
+                let shot_of = |frame: u64| followed.shot_of(frame as usize);
+                Stretches::new(&timeline, output_frames, inside_frames, shot_of)?
+            }
+            Parity::Upstream => {
+                refuse_gaps(&followed)?;
+                let outputs = timeline.part().map_or(0..output_frames, |part| part.first..part.end);
+                Stretches::whole(Plan::keysync(inside_frames, Parity::Upstream)?, outputs)
+            }
+        };
+        stretches.first()?;
+        Ok(Survey { size, pixel_aspect, timeline, samples, inside_frames, output_frames, stretches, followed, tracks })
     }
 
-    /// A pass over all of the video: its face by frame, its shots and its times.
-    fn follow(&self, mut source: Box<dyn FrameSource>) -> Result<Seen> {
+    /// A pass over the first `frames` frames of the video: its face by frame, its shots and its times.
+    fn follow(&self, mut source: Box<dyn FrameSource>, frames: u64) -> Result<Seen> {
         let (cut_threshold, smoothing) = match self.options.parity {
             Parity::Corrected => (self.options.cut_threshold, self.options.smoothing),
             // The published program knows no shots, and takes points as they are.
             Parity::Upstream => (f32::INFINITY, None),
         };
         let (size, fps, cancel) = (source.size(), source.fps(), &self.reporter.cancel);
-        let total = source.times().map_or(0, |times| times.count()) as f64;
+        let total = source.times().map_or(0, |times| times.count().min(frames)) as f64;
         let seen = |done: u64| {
             (self.on_look)(Progress { phase: Phase::Tracking, done: done as f64, total, step: [0, 0] });
         };
+        let look = Look { cut_threshold, frames, cancel, seen: &seen };
         let Some(landmarks) = &self.landmarks else {
-            let tracks = track(&self.gpu, source.as_mut(), cut_threshold, cancel, &seen)?;
+            let tracks = track(&self.gpu, source.as_mut(), &look)?;
             let choice = match self.options.crop {
                 // The face that the square is around.
                 Some(Region { left, top, width, height }) => {
@@ -232,7 +248,7 @@ impl<'a> LipSync<'a> {
             return Ok(Seen { times: tracks.times.clone(), followed, tracks: Some(tracks) });
         };
         let landmarks = landmarks.for_pictures("landmarks", size)?;
-        let (shots, times) = shots(source.as_mut(), cut_threshold, cancel, &seen)?;
+        let (shots, times) = shots(source.as_mut(), &look)?;
         let landmarks = landmarks.per_frame("landmarks", &times, fps)?;
         let followed = Followed::given(&landmarks, shots, &times, smoothing);
         Ok(Seen { times, followed, tracks: None })
@@ -329,12 +345,59 @@ struct Seen {
     tracks: Option<Tracks>,
 }
 
-/// What a video is like.
-struct Picture {
-    size: [u32; 2],
-    pixel_aspect: f64,
-    fps: Fps,
-    times: FrameTimes,
+/// Which of a video's time a job works on.
+struct Span {
+    timeline: Timeline,
+    /// Frames at 25 a second.
+    inside_frames: usize,
+    output_frames: u64,
+}
+
+impl Span {
+    /// Errors: no frame; a part that is empty, or given back as crops.
+    fn new(options: &Options, times: FrameTimes, fps: Fps, samples: usize) -> Result<Self> {
+        if times.count() == 0 {
+            return Err(Problem::new("video", "one frame or more", "none").input());
+        }
+        let audio_frames = frames_of(samples);
+        let strip = Timeline::new(times.clone(), fps, Extend::Hold, 0).strip();
+        let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
+        if let Some(part_s) = options.part_s {
+            let part = part(part_s, strip, fps, audio_frames)?;
+            if options.paste == Paste::None {
+                let remedy = "the rest of the video has another size than the crop";
+                let problem = Problem::new("a part of the video", "the mask pasted back", "the crop");
+                return Err(problem.remedy(remedy).usage());
+            }
+            let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
+            let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
+            return Ok(Self { timeline, inside_frames, output_frames: strip });
+        }
+        let (inside_frames, made) = match options.parity {
+            Parity::Corrected => {
+                let frames = options.length.frames(audio_frames, video_inside_frames);
+                (frames, frames)
+            }
+            Parity::Upstream => {
+                let shorter = upstream_audio_frames(audio_frames).min(video_inside_frames);
+                let frames = shorter.min(max_frames(UPSTREAM_CAP_S, 25));
+                (frames, Plan::keysync(frames, Parity::Upstream)?.output_frames())
+            }
+        };
+        let timeline = Timeline::new(times, fps, options.extend, inside_frames);
+        Ok(Self { timeline, inside_frames, output_frames: fps.frames_in(made as u64, Fps::INSIDE) })
+    }
+
+    /// The frames of the source up to the last one that is worked on, and a little more, so that smoothing sees what follows.
+    fn sources(&self) -> u64 {
+        const MORE_S: f64 = 1.0;
+        let outputs = self.timeline.part().map_or(0..self.output_frames, |part| part.first..part.end);
+        let shown = outputs.map(|output| self.timeline.moment(output).source);
+        let made_from = (0..self.inside_frames).map(|inside| self.timeline.source_of_inside(inside));
+        let last = shown.chain(made_from).max().unwrap_or(0);
+        let times = self.timeline.times();
+        times.at(times.start_s(last) + MORE_S) + 1
+    }
 }
 
 /// What a job amounts to.
@@ -359,55 +422,6 @@ pub struct Survey {
 }
 
 impl Survey {
-    fn new(
-        options: &Options,
-        picture: Picture,
-        (followed, tracks): (Followed, Option<Tracks>),
-        samples: usize,
-    ) -> Result<Self> {
-        let Picture { size, pixel_aspect, fps, times } = picture;
-        let audio_frames = frames_of(samples);
-        let strip = Timeline::new(times.clone(), fps, Extend::Hold, 0).strip();
-        let video_inside_frames = Fps::INSIDE.frames_in(strip, fps) as usize;
-        let (inside_frames, timeline, output_frames) = match (options.part_s, options.parity) {
-            (Some(part_s), _) => {
-                let part = part(part_s, strip, fps, audio_frames)?;
-                if options.paste == Paste::None {
-                    let remedy = "the rest of the video has another size than the crop";
-                    let problem = Problem::new("a part of the video", "the mask pasted back", "the crop");
-                    return Err(problem.remedy(remedy).usage());
-                }
-                let inside_frames = Fps::INSIDE.frames_in(part.end - part.first, fps) as usize;
-                let timeline = Timeline::new(times, fps, Extend::Hold, inside_frames).of_part(part);
-                (inside_frames, timeline, strip)
-            }
-            (None, Parity::Corrected) => {
-                let inside_frames = options.length.frames(audio_frames, video_inside_frames);
-                let timeline = Timeline::new(times, fps, options.extend, inside_frames);
-                (inside_frames, timeline, fps.frames_in(inside_frames as u64, Fps::INSIDE))
-            }
-            (None, Parity::Upstream) => {
-                let shorter = upstream_audio_frames(audio_frames).min(video_inside_frames);
-                let inside_frames = shorter.min(max_frames(UPSTREAM_CAP_S, 25));
-                let made = Plan::keysync(inside_frames, Parity::Upstream)?.output_frames();
-                let timeline = Timeline::new(times, fps, options.extend, inside_frames);
-                (inside_frames, timeline, fps.frames_in(made as u64, Fps::INSIDE))
-            }
-        };
-        let stretches = match options.parity {
-            Parity::Corrected => {
-                let shot_of = |frame: u64| followed.shot_of(frame as usize);
-                Stretches::new(&timeline, output_frames, inside_frames, shot_of)?
-            }
-            Parity::Upstream => {
-                refuse_gaps(&followed)?;
-                Stretches::whole(Plan::keysync(inside_frames, Parity::Upstream)?, output_frames)
-            }
-        };
-        stretches.first()?;
-        Ok(Self { size, pixel_aspect, timeline, samples, inside_frames, output_frames, stretches, followed, tracks })
-    }
-
     /// The crop of each frame of the video, `side` pixels large for the networks. Errors: a given crop that the face is not in.
     pub fn regions(&self, options: &Options, side: usize) -> Result<Regions> {
         let filmed = Filmed {

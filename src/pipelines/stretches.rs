@@ -30,10 +30,10 @@ pub struct Stretch {
 pub struct Stretches(Vec<Stretch>);
 
 impl Stretches {
-    /// One of `outputs` output frames, made by `plan` from any of the source's frames; each shows the nearest inside frame.
-    pub fn whole(plan: Plan, outputs: u64) -> Self {
+    /// One of the output frames `outputs`, made by `plan` from any of the source's frames; each shows the nearest inside frame.
+    pub fn whole(plan: Plan, outputs: Range<u64>) -> Self {
         let (inside, sources) = (0..plan.output_frames(), 0..=u64::MAX);
-        let (outputs, blends) = (0..outputs, false);
+        let blends = false;
         Self(vec![Stretch { outputs, inside, sources, plan, blends, slots_before: 0, windows_before: 0 }])
     }
 
