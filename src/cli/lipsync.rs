@@ -11,7 +11,7 @@ use viseme::gpu::Gpu;
 use viseme::media::probe::VideoInfo;
 use viseme::media::writer::{Sound, SoundPart};
 use viseme::media::{Audio, Fps, FrameTimes};
-use viseme::pipelines::lipsync::{LipSync, Options as Job, Survey};
+use viseme::pipelines::lipsync::{LipSync, Options as Job, Span, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
 use viseme::pipelines::timeline::{Extend, Timeline};
@@ -127,7 +127,11 @@ pub fn run(options: &Options) -> Result<()> {
 
     let cancel = common.cancel();
     let bar = ProgressBar::new(common.output());
-    let looking = ProgressBar::new(common.output());
+    let looking = ProgressBar::new(match (common.output(), common.dry_run) {
+        // One line, which is the plan.
+        (Output::Json, true) => Output::Quiet,
+        (output, _) => output,
+    });
     let lipsync = LipSync::new(&gpu, &weights, video, options.speech(&input)).options(job.clone());
     let mut lipsync = lipsync.cancel_with(&cancel).on_look(|progress| looking.show(progress));
     if let Some(landmarks) = landmarks {
@@ -136,16 +140,19 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.occluder_mask {
         lipsync = lipsync.occluder(open(path)?.source()?);
     }
+    let side = weights.crop_side(Role::Interpolation)?;
+    let size = input.source()?.size();
+    // What cannot be written is said before the video is looked through.
+    let span = lipsync.span()?.ok_or_else(|| Problem::new("the video", "frames at known times", "none").input())?;
+    let target = options.target(&input, &span, size, side as u32)?;
+    let (format, notes) = common.try_output(&target)?;
     let survey = lipsync.survey();
     looking.finish();
     let survey = survey?;
     looking.check()?;
-    let side = weights.crop_side(Role::Interpolation)?;
     let (regions, largest) = (survey.regions(&job, side)?, survey.crop_side(&job)?);
     let crop = largest / side as f64;
-    let [width, height] = survey.size;
-    let target = options.target(&input, &survey, side as u32)?;
-    let (format, notes) = common.try_output(&target)?;
+    let [width, height] = size;
     let mut lines = vec![
         ("video", format!("{width}x{height}, {}", described(&survey.timeline))),
         ("audio", format!("{:.2} s", survey.samples as f64 / 16_000.0)),
@@ -252,20 +259,20 @@ impl Options {
     }
 
     /// What the frames become; with nothing pasted back they are as large as the crop, `side`.
-    fn target(&self, input: &Input, survey: &Survey, side: u32) -> Result<Target> {
-        let fps = survey.timeline.fps();
+    fn target(&self, input: &Input, span: &Span, size: [u32; 2], side: u32) -> Result<Target> {
+        let fps = span.timeline.fps();
         let seconds = |frame: u64| frame as f64 / fps.as_f64();
         let around = input.video().filter(|info| info.has_audio);
-        let part = survey.timeline.part().map(|part| SoundPart {
+        let part = span.timeline.part().map(|part| SoundPart {
             from_s: seconds(part.first),
             to_s: seconds(part.end),
             around: around.map(|info| (info.path.clone(), -info.late_s())),
         });
         let start_s = self.speech(input).offset_s() + part.as_ref().map_or(0.0, |part| part.from_s);
         Ok(Target {
-            size: if matches!(self.paste, PasteArg::None) { [side; 2] } else { survey.size },
+            size: if matches!(self.paste, PasteArg::None) { [side; 2] } else { size },
             fps,
-            frames: survey.output_frames,
+            frames: span.output_frames,
             look: input.look()?,
             sound: Sound { path: self.job.audio.clone(), start_s, part },
             source: input.video().map(|info| info.path.clone()),

@@ -189,8 +189,8 @@ mod tests {
             let entry = example(&frame, &face, &mask);
             let sheet = sheet(&[entry]).unwrap();
             let picture = RgbImage::from_raw(sheet.width, sheet.height, sheet.rgb).unwrap();
-            // The frame is shown four times as large.
-            let at = |x: u32, y: u32| *picture.get_pixel(GAP + 4 * x, STRIP + 4 * y);
+            // The frame is shown three times as large.
+            let at = |x: u32, y: u32| *picture.get_pixel(GAP + 3 * x, STRIP + 3 * y);
             let grey = Rgb([100; 3]);
             assert_eq!((at(10, 10), at(150, 100)), (grey, grey));
             assert_eq!((at(60, 30), at(60, 70)), (grey, mixed(grey, MASKED, TINT)), "the mask");
@@ -198,8 +198,8 @@ mod tests {
             assert_eq!((at(80, 40), at(82, 40)), (POINT, grey));
             // The crop's middle and its lower part, in the close-up.
             let close = |x: f64, y: f64| {
-                let place = |v: f64| ((v + AROUND) / (1.0 + 2.0 * AROUND) * 480.0) as u32;
-                *picture.get_pixel(GAP + 800 + GAP + place(x), STRIP + place(y))
+                let place = |v: f64| ((v + AROUND) / (1.0 + 2.0 * AROUND) * 360.0) as u32;
+                *picture.get_pixel(GAP + 600 + GAP + place(x), STRIP + place(y))
             };
             assert_eq!((close(0.5, 1.0 / 3.0), close(0.3, 0.3)), (POINT, grey));
             assert_eq!(close(0.7, 0.8), mixed(grey, MASKED, TINT));
@@ -213,10 +213,10 @@ mod tests {
         let (face, mask) = ([[0.0; 2]; POINTS], vec![0.0; 900]);
         let frame = Frame::rgb8(200, 120, vec![100; 200 * 120 * 3]);
         let upright = Frame::rgb8(90, 160, vec![100; 90 * 160 * 3]);
-        let entries = [&upright, &upright, &upright].map(|frame| example(frame, &face, &mask));
-        let two = sheet(&entries).unwrap();
-        assert_eq!([two.width, two.height], [2 * (270 + GAP + 480 + GAP) + GAP, 2 * (STRIP + 480 + GAP)]);
-        assert_eq!(two.rgb.len() as u32, two.width * two.height * 3);
+        let entries = [&upright; 5].map(|frame| example(frame, &face, &mask));
+        let four = sheet(&entries).unwrap();
+        assert_eq!([four.width, four.height], [4 * (203 + GAP + 360 + GAP) + GAP, 2 * (STRIP + 360 + GAP)]);
+        assert_eq!(four.rgb.len() as u32, four.width * four.height * 3);
 
         assert!(sheet(&[]).is_err());
         assert!(sheet(&[Entry { mask: &mask[1..], ..example(&frame, &face, &mask) }]).is_err());

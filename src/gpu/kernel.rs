@@ -654,7 +654,7 @@ mod tests {
             let (kernel, read) = Variant::parse(&variant.to_string(), &[&KERNEL]).unwrap();
             assert_eq!((kernel.name, read), ("scale", variant));
         }
-        for line in ["", "scale", "other TILE=1 f32", "scale ROWS=1 f32", "scale TILE=x f32", "scale TILE=1 f64"] {
+        for line in ["", "scale", "other TILE=1 f32", "scale NOSUCH=1 f32", "scale TILE=x f32", "scale TILE=1 f64"] {
             assert!(Variant::parse(line, &[&KERNEL]).is_none(), "{line}");
         }
     }

@@ -191,16 +191,29 @@ impl<'a> LipSync<'a> {
         Ok(self.surveyed.get_or_init(|| survey).clone())
     }
 
+    /// What of the video will be worked on, from a first pass over the audio alone; None where the source does not know its frame
+    /// times.
+    pub fn span(&self) -> Result<Option<Span>> {
+        self.options.check()?;
+        let source = (self.video)()?;
+        let Some(times) = source.times() else { return Ok(None) };
+        Span::new(&self.options, times, source.fps(), self.count_samples()?).map(Some)
+    }
+
+    fn count_samples(&self) -> Result<usize> {
+        count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)
+    }
+
     fn look(&self) -> Result<Survey> {
         let source = (self.video)()?;
         let (size, pixel_aspect, fps) = (source.size(), source.pixel_aspect(), source.fps());
         if let Some(region) = self.options.crop {
             refuse_outside(region, size)?;
         }
-        let samples =
-            count_samples(&as_heard(&self.audio, self.options.parity, PublishedChannels::Mean), &self.reporter.cancel)?;
+        let samples = self.count_samples()?;
         // What is not shown is not looked at, where that is known beforehand.
         let known = source.times().map(|times| Span::new(&self.options, times, fps, samples)).transpose()?;
+        self.weights.check(&self.gpu, self.options.storage)?;
         let Seen { times, followed, tracks } = self.follow(source, known.as_ref().map_or(u64::MAX, Span::sources))?;
         let span = match known {
             Some(span) => span,
@@ -259,7 +272,6 @@ impl<'a> LipSync<'a> {
         let survey = self.survey()?;
         let Self { gpu, weights, options, mut reporter, .. } = self;
         let Options { sampling, guidance, storage, parity, .. } = options;
-        weights.check(&gpu, storage)?;
         if let Some(work) = &self.work {
             work.keep_choices(&gpu)?;
         }
@@ -346,11 +358,13 @@ struct Seen {
 }
 
 /// Which of a video's time a job works on.
-struct Span {
-    timeline: Timeline,
+#[derive(Debug, Clone)]
+pub struct Span {
+    pub timeline: Timeline,
     /// Frames at 25 a second.
-    inside_frames: usize,
-    output_frames: u64,
+    pub inside_frames: usize,
+    /// Frames that come out, at the video's rate.
+    pub output_frames: u64,
 }
 
 impl Span {

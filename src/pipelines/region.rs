@@ -374,7 +374,11 @@ mod tests {
     /// Faces of 40 by 80 pixels, whose left side is at `lefts`.
     fn faces(lefts: &[f32]) -> Arc<[Option<Face>]> {
         let face = |left: f32| -> Face {
-            std::array::from_fn(|i| [left + 40.0 * (i % 2) as f32, 100.0 + 80.0 * (i / 2 % 2) as f32])
+            std::array::from_fn(|i| match i {
+                36..42 => [left + 10.0, 120.0],
+                42..48 => [left + 30.0, 120.0],
+                _ => [left + 40.0 * (i % 2) as f32, 100.0 + 80.0 * (i / 2 % 2) as f32],
+            })
         };
         lefts.iter().map(|&left| Some(face(left))).collect()
     }

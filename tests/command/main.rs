@@ -295,8 +295,9 @@ fn a_run_begins_with_what_it_will_do() {
     let quiet = ended_well(&mut scene.lipsync(&[("--out", "quiet"), ("--quiet", "")])).stderr;
     assert!(!quiet.contains("memory"), "{quiet}");
     let json = ended_well(&mut scene.lipsync(&[("--out", "told"), ("--json", "")])).stdout;
-    let first: Value = serde_json::from_str(json.lines().next().expect("a line")).expect("JSON");
-    assert_eq!(first["event"], "plan", "{first}");
+    let told: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let plan = told.iter().position(|line| line["event"] == "plan").expect("a plan");
+    assert!(told[..plan].iter().all(|line| line["phase"] == "finding faces"), "{json}");
 }
 
 #[test]
