@@ -201,6 +201,30 @@ fn check(gpu: &Gpu, film: &Film) {
     assert!((last.tilt.to_degrees() - 25.0).abs() < 4.0, "{name}: {:.1} degrees", last.tilt.to_degrees());
 }
 
+/// Points of MediaPipe 0.10.14 on the same picture: corners of the eyes, tip of the nose, corners of the mouth, upper lip.
+#[test]
+fn the_points_of_a_portrait_are_mediapipes() {
+    let Some(gpu) = gpu() else { return };
+    let face = still(gpu, Portrait::grace_hopper());
+    let mut apart = 0.0;
+    let theirs: [(usize, [f64; 2]); 8] = [
+        (36, [205.0, 193.4]),
+        (39, [243.6, 193.1]),
+        (42, [288.1, 192.1]),
+        (45, [323.6, 188.1]),
+        (30, [267.5, 237.8]),
+        (48, [232.4, 280.6]),
+        (54, [302.5, 277.1]),
+        (62, [267.7, 279.1]),
+    ];
+    for (point, place) in theirs {
+        let far = distance(face[point].map(f64::from), place);
+        assert!(far < 2.5, "point {point}: {:?}, theirs {place:?}", face[point]);
+        apart += far / theirs.len() as f64;
+    }
+    assert!(apart < 1.5, "{apart:.2} px in the mean, the eyes are 100 apart");
+}
+
 #[test]
 fn faces_are_followed_shot_by_shot() {
     let Some(gpu) = gpu() else { return };
