@@ -29,7 +29,13 @@ pub struct FaceOptions {
     #[arg(long, value_name = "WHICH", default_value = "largest", help_heading = "Face")]
     pub face: FaceChoice,
     /// The square to work on, in the video's pixels, SIDE in rows [default: around the face]
-    #[arg(long, value_name = "LEFT,TOP,SIDE", allow_hyphen_values = true, help_heading = "Face")]
+    #[arg(
+        long,
+        value_name = "LEFT,TOP,SIDE",
+        allow_hyphen_values = true,
+        conflicts_with = "face",
+        help_heading = "Face"
+    )]
     pub crop: Option<String>,
     /// How much the picture changes at a cut: from 0, nothing, to 1, everything; above 1 there are no cuts
     #[arg(long, value_name = "CHANGE", default_value_t = CutFinder::THRESHOLD, help_heading = "Face")]
@@ -37,8 +43,10 @@ pub struct FaceOptions {
 }
 
 impl FaceOptions {
-    pub fn crop(&self) -> Result<Option<Region>> {
-        self.crop.as_deref().map(|text| square("--crop", text)).transpose()
+    /// The square, as it is shown, of a video whose pixels are `pixel_aspect` times as wide as high.
+    pub fn crop(&self, pixel_aspect: f64) -> Result<Option<Region>> {
+        let square = self.crop.as_deref().map(|text| square("--crop", text)).transpose()?;
+        Ok(square.map(|square| Region { width: square.width / pixel_aspect, ..square }))
     }
 }
 
@@ -81,7 +89,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let mut crop = options.faces.crop()?;
+    options.faces.crop(1.0)?;
     for (path, ends) in [(&options.landmarks_out, &["npy", "json"][..]), (&options.sheet, &["png"])] {
         path.as_deref().map_or(Ok(()), |path| refuse_name(path, ends, &options.video))?;
     }
@@ -92,18 +100,10 @@ pub fn run(options: &Options) -> Result<()> {
         (false, false) => Output::Text,
     };
     let pixel_aspect = input.source()?.pixel_aspect();
-    if let Some(crop) = &mut crop {
-        // A square as it is shown.
-        crop.width /= pixel_aspect;
-    }
+    let crop = options.faces.crop(pixel_aspect)?;
     let gpu = options.device.open(output != Output::Text)?;
     let tracks = follow(&gpu, &input, options.faces.cut_threshold, output)?;
-    let choice = match crop {
-        Some(Region { left, top, width, height }) => {
-            FaceChoice::At { point: [left + width / 2.0, top + height / 2.0], time_s: None }
-        }
-        None => options.faces.face.clone(),
-    };
+    let choice = crop.map_or(options.faces.face.clone(), FaceChoice::amid);
     // Faces are listed even where none of them is meant.
     let followed = tracks.follow(&choice, None);
     let regions = match &followed {

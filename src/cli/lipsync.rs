@@ -117,10 +117,8 @@ pub fn run(options: &Options) -> Result<()> {
         input = input.in_eight_bits();
     }
     let landmarks = options.landmarks(&input)?;
-    if let Some(crop) = job.crop.as_mut().filter(|_| !common.upstream_parity) {
-        // A square as it is shown.
-        crop.width /= input.source()?.pixel_aspect();
-    }
+    let pixel_aspect = if common.upstream_parity { 1.0 } else { input.source()?.pixel_aspect() };
+    job.crop = options.faces.crop(pixel_aspect)?;
     let weights = common.weight_set(Role::LIPSYNC, &options.named())?;
     let gpu = common.device.open(common.output() != Output::Text)?;
     let video = || input.source();
@@ -246,10 +244,10 @@ impl Options {
             paste: self.paste.into(),
             feather: self.feather,
             face: self.faces.face.clone(),
-            crop: self.faces.crop()?,
+            // Whether it is one; how wide, the video tells.
+            crop: self.faces.crop(1.0)?,
             smoothing: (!self.no_smoothing).then(OneEuro::default),
             cut_threshold: self.faces.cut_threshold,
-            match_colours: true,
             sample_posterior: self.job.sample_latents,
             parity: self.job.parity(),
             storage: self.job.storage(),

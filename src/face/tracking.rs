@@ -10,7 +10,7 @@ use super::shots::CutFinder;
 use super::smoothing::{OneEuro, fill_gaps};
 use crate::gpu::{Cancel, Gpu};
 use crate::media::{Frame, FrameSource, FrameTimes};
-use crate::ops::Rgb;
+use crate::ops::{Region, Rgb};
 use crate::{Error, Problem, Result};
 
 /// Seconds from one look for new faces to the next.
@@ -60,6 +60,13 @@ pub enum FaceChoice {
         point: [f64; 2],
         time_s: Option<f64>,
     },
+}
+
+impl FaceChoice {
+    /// The one that a square is around.
+    pub fn amid(Region { left, top, width, height }: Region) -> Self {
+        Self::At { point: [left + width / 2.0, top + height / 2.0], time_s: None }
+    }
 }
 
 impl FromStr for FaceChoice {

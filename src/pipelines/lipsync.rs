@@ -55,8 +55,6 @@ pub struct Options {
     pub smoothing: Option<OneEuro>,
     /// How much the picture changes at a cut; see [`crate::face::shots`].
     pub cut_threshold: f32,
-    /// The colours of what is pasted are matched to those around it.
-    pub match_colours: bool,
     /// A random sample of the encoder's posterior instead of its mode.
     pub sample_posterior: bool,
     pub parity: Parity,
@@ -78,7 +76,6 @@ impl Default for Options {
             crop: None,
             smoothing: Some(OneEuro::default()),
             cut_threshold: CutFinder::THRESHOLD,
-            match_colours: true,
             sample_posterior: false,
             parity: Parity::Corrected,
             storage: Storage::default(),
@@ -250,13 +247,7 @@ impl<'a> LipSync<'a> {
         let look = Look { cut_threshold, frames, cancel, seen: &seen };
         let Some(landmarks) = &self.landmarks else {
             let tracks = track(&self.gpu, source.as_mut(), &look)?;
-            let choice = match self.options.crop {
-                // The face that the square is around.
-                Some(Region { left, top, width, height }) => {
-                    FaceChoice::At { point: [left + width / 2.0, top + height / 2.0], time_s: None }
-                }
-                None => self.options.face.clone(),
-            };
+            let choice = self.options.crop.map_or(self.options.face.clone(), FaceChoice::amid);
             let followed = tracks.follow(&choice, smoothing)?;
             return Ok(Seen { times: tracks.times.clone(), followed, tracks: Some(tracks) });
         };
@@ -629,13 +620,13 @@ impl System for Footage {
         let alpha = self.mask(source, 1)?.feather_mask(feather)?;
         let map = self.regions.at(source as usize).map(self.side);
         let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
-        let colours = match self.options.match_colours && self.options.parity == Parity::Corrected {
-            true => {
+        let colours = match self.options.parity {
+            Parity::Corrected => {
                 let crop = whole.crop(&[map], self.side)?;
                 let matched = pictures.iter().map(|shown| crop.seam_colours(&shown.picture, &alpha).map(Some));
                 matched.collect::<Result<Vec<_>>>()?
             }
-            false => vec![None; pictures.len()],
+            Parity::Upstream => vec![None; pictures.len()],
         };
         let mut layers = Vec::with_capacity(pictures.len());
         for (&Shown { ref picture, inside, share }, colour) in pictures.iter().zip(&colours) {

@@ -25,6 +25,24 @@ pub struct Stretch {
     pub windows_before: usize,
 }
 
+/// Output frames one behind the other that show one shot, and what they show.
+struct Run {
+    outputs: Range<u64>,
+    inside: Range<usize>,
+    sources: RangeInclusive<u64>,
+}
+
+impl Run {
+    fn of(output: u64, inside: usize, source: u64) -> Self {
+        Self { outputs: output..output + 1, inside: inside..inside + 1, sources: source..=source }
+    }
+
+    fn extend(&mut self, output: u64, inside: usize, source: u64) {
+        (self.outputs.end, self.inside.end) = (output + 1, inside + 1);
+        self.sources = source.min(*self.sources.start())..=source.max(*self.sources.end());
+    }
+}
+
 /// In order; no two show one output frame.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stretches(Vec<Stretch>);
@@ -44,56 +62,37 @@ impl Stretches {
         inside: usize,
         shot_of: impl Fn(u64) -> Option<usize>,
     ) -> Result<Self> {
-        let mut stretches = Self::default();
-        let mut open: Option<(usize, Stretch)> = None;
+        let mut runs: Vec<Run> = Vec::new();
+        // The shot of the run that the last output frame belongs to.
+        let mut open = None;
         for output in 0..outputs {
             let moment = timeline.moment(output);
             let shown = moment.inside.zip(shot_of(moment.source));
-            if let Some((shot, stretch)) = &mut open
-                && shown.is_some_and(|(_, shown)| shown == *shot)
-            {
-                stretch.outputs.end = output + 1;
-                stretch.sources =
-                    (*stretch.sources.start()).min(moment.source)..=(*stretch.sources.end()).max(moment.source);
-                stretch.inside.end = moment.inside.map_or(stretch.inside.end, |at| at + 1);
-                continue;
+            let shot = shown.map(|(_, shot)| shot);
+            match (shown, runs.last_mut()) {
+                (Some((at, _)), Some(run)) if shot == open => run.extend(output, at, moment.source),
+                (Some((at, _)), _) => runs.push(Run::of(output, at, moment.source)),
+                (None, _) => {}
             }
-            if let Some((_, stretch)) = open.take() {
-                stretches.push(stretch)?;
-            }
-            if let Some((at, shot)) = shown {
-                let plan = Plan::keysync(1, Parity::Corrected)?;
-                let (outputs, sources) = (output..output + 1, moment.source..=moment.source);
-                open = Some((
-                    shot,
-                    Stretch {
-                        outputs,
-                        inside: at..at + 1,
-                        sources,
-                        plan,
-                        blends: true,
-                        slots_before: 0,
-                        windows_before: 0,
-                    },
-                ));
-            }
+            open = shot;
         }
-        if let Some((_, mut stretch)) = open {
+        if let Some(last) = runs.last_mut() {
             // The frames that nothing shows any more count where the sound does.
-            let is_last = timeline.part().map_or(outputs, |part| part.end) == stretch.outputs.end;
-            stretch.inside.end = if is_last { inside.max(stretch.inside.end) } else { stretch.inside.end };
-            stretches.push(stretch)?;
+            let end = timeline.part().map_or(outputs, |part| part.end);
+            last.inside.end = if last.outputs.end == end { inside.max(last.inside.end) } else { last.inside.end };
         }
+        let mut stretches = Self::default();
+        runs.into_iter().try_for_each(|run| stretches.push(run))?;
         Ok(stretches)
     }
 
-    fn push(&mut self, mut stretch: Stretch) -> Result<()> {
-        stretch.plan = Plan::keysync(stretch.inside.len(), Parity::Corrected)?;
-        if let Some(last) = self.0.last() {
-            stretch.slots_before = last.slots_before + last.plan.batch_count() * last.plan.rule().window;
-            stretch.windows_before = last.windows_before + last.plan.window_count();
-        }
-        self.0.push(stretch);
+    fn push(&mut self, Run { outputs, inside, sources }: Run) -> Result<()> {
+        let plan = Plan::keysync(inside.len(), Parity::Corrected)?;
+        let [slots_before, windows_before] = self.0.last().map_or([0; 2], |last| {
+            let slots = last.plan.batch_count() * last.plan.rule().window;
+            [last.slots_before + slots, last.windows_before + last.plan.window_count()]
+        });
+        self.0.push(Stretch { outputs, inside, sources, plan, blends: true, slots_before, windows_before });
         Ok(())
     }
 
