@@ -198,7 +198,7 @@ impl FaceFinder {
         self.mesh_in(&Part { rgb: picture.frame(0)?, corner: [0.0; 2] }, roi)
     }
 
-    /// Every face down to 3 % of the picture's longer side, the largest first: seen by the detector in the whole picture or in a tile
+    /// Every face down to about 4 % of the picture's longer side, the largest first: seen by the detector in the whole picture or in a tile
     /// of half of it, or, where those show none, of a quarter; then by the mesh three times, each time from better points.
     pub fn find(&self, picture: &Rgb) -> Result<Vec<Mesh>> {
         self.find_beside(picture, Vec::new())
