@@ -1,4 +1,4 @@
-use super::{Call, FLAT};
+use super::{Call, FLAT, row_ranges};
 use crate::gpu::{Elem, Gpu, Kernel};
 use crate::tensor::Tensor;
 use crate::{Problem, Result};
@@ -72,6 +72,17 @@ impl Tensor {
         if stride < 3 * (parts.highest as usize + 1) {
             let expected = format!("{} landmarks or more", parts.highest + 1);
             return Err(Problem::new("landmark_windows", expected, format!("{self:?}")).shape());
+        }
+        let ranges = row_ranges("landmark_windows", images, &[self])?;
+        if ranges.len() > 1 {
+            // Each range's maps lie part after part, and so shall those of all.
+            let maps =
+                |range| self.rows(images, range)?.landmark_windows(parts, window)?.reshape(&[count, range.len(), 8]);
+            let pieces = ranges.iter().map(maps).collect::<Result<Vec<_>>>()?;
+            let of_part =
+                |part| pieces.iter().map(move |maps| maps.narrow_rows(part, 1)?.reshape(&[maps.shape()[1], 8]));
+            let rows = (0..count).flat_map(of_part).collect::<Result<Vec<_>>>()?;
+            return Tensor::stack_rows(&rows.iter().collect::<Vec<_>>());
         }
         let y = Tensor::empty(self.gpu(), &[count * images, 8], Elem::F32)?;
         Call {
