@@ -58,6 +58,8 @@ _DECAY = {"open": 22.0, "wide": 12.0, "round": 12.0, "tuck": 35.0, "tongue": 30.
 _LAUGH_BREATH = 0.45  # opening between two calls of a laugh
 _LAUGH_GAP = 0.3  # seconds; a longer pause ends the laugh
 _CLOSING, _OPENING = 0.05, 0.06  # seconds that lips take to meet and to part
+_RESTING, _RELAXING = 0.08, 0.25  # seconds after speech, after laughter and the like, till lips rest
+_PREPARING = 0.10  # seconds by which lips part before a sound
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -126,25 +128,25 @@ def articulate(utterance: Utterance) -> np.ndarray:
         track[:, place] = dominance @ targets / dominance.sum(1)
 
     track[:, 0] *= 1 + 0.15 * _loudness(utterance.samples, times)
-    for part, opening in openings:
-        _close_lips(track, part, opening, times)
+    for place, (part, opening) in enumerate(openings):
+        if part.label == "pbm":
+            _meet(track, part, times)
+        elif part.label == "fv":
+            track[:, 0] *= 1 - 0.6 * _closed(part.start, part.end, times)
+        elif part.label == "sil" and opening == 0:
+            after_sound = place > 0 and found[place - 1].label in ("laugh", "sigh", "cough")
+            start = part.start + (_RELAXING if after_sound else _RESTING) if place > 0 else 0.0
+            end = part.end - _PREPARING if place < len(openings) - 1 else utterance.duration
+            if end > start:
+                track[:, 0] *= 1 - _closed(start, end, times)
     return track.astype(np.float32)
 
 
-def _close_lips(track: np.ndarray, part: Phone, opening: float, times: np.ndarray) -> None:
-    """Shut the lips of `track` over `part` where it is a p, b, m or a true pause; at least the nearest frame is shut."""
-    if part.label == "pbm":
-        end = part.start + 0.7 * (part.end - part.start)  # p and b part before their sound ends
-        closed = _closed(part.start, end, times)
-        closed[np.argmin(np.abs(times - (part.start + end) / 2))] = 1.0
-    elif part.label == "sil" and opening == 0.0:
-        start, end = part.start + 0.08, part.end - 0.10  # lips rest after the sound, part before it
-        start = 0.0 if part.start == 0.0 else start
-        if end <= start:
-            return
-        closed = _closed(start, end, times)
-    else:
-        return
+def _meet(track: np.ndarray, part: Phone, times: np.ndarray) -> None:
+    """Shut the lips of `track` over a p, b or m, in one frame at least; no teeth show."""
+    end = part.start + 0.7 * (part.end - part.start)  # p and b part before their sound ends
+    closed = _closed(part.start, end, times)
+    closed[np.argmin(np.abs(times - (part.start + end) / 2))] = 1.0
     track[:, 0] *= 1 - closed
     track[:, MOUTH.index("tuck")] *= 1 - closed
 

@@ -1,11 +1,14 @@
 """Utterances: 16 kHz sound with the phones in it and their times.
 
 Speech comes from espeak-ng through its C library, which reports a phoneme's first sample as it writes it (speak_lib.h,
-espeakEVENT_PHONEME), and from read sentences with an alignment. Laughter, sighs and coughs are in nonspeech.py.
+espeakEVENT_PHONEME); from flite, whose voices are trained on people (CMU ARCTIC) and which prints each segment's end; and
+from read sentences with an alignment. Laughter, sighs and coughs are in nonspeech.py.
 """
 
 import ctypes
 import json
+import subprocess
+import tempfile
 import wave
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,6 +29,7 @@ _VARIANTS = {
               "Annie", "belinda", "ed", "Gene", "steph", "travis", "victor", "grandma", "max", "shelby"),
     "test": ("m7", "f5", "Michael", "linda", "klatt3", "grandpa", "Alicia"),
 }  # fmt: skip
+_FLITE = {"train": ("slt", "rms", "kal16"), "test": ("awb",)}
 _HELD_OUT = ("-0920", "-0930")  # read sentences kept for test
 
 
@@ -129,6 +133,13 @@ def _closure_start(samples: np.ndarray, rate: int, release: int, earliest: int) 
     return max(earliest, min(at, release - int(0.045 * rate)))
 
 
+def _without_pause(phone: Phone, samples: np.ndarray, rate: int) -> Phone:
+    """`phone` up to the silence of 80 ms or more that espeak-ng counts to its end, at a comma for one."""
+    heard = np.flatnonzero(np.abs(samples[int(phone.start * rate) : int(phone.end * rate)]) > 0.005 * np.abs(samples).max())
+    end = phone.start + (heard[-1] + 1) / rate if len(heard) else phone.start
+    return phone if phone.end - end < 0.08 else replace(phone, end=end)
+
+
 def speak(text: str, voice: str, rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Utterance:
     """`text` said by an espeak-ng `voice` ("en-gb+f3") at `rate` words a minute; clean, as loud as it comes."""
     espeak = _espeak()
@@ -144,8 +155,33 @@ def speak(text: str, voice: str, rate: int = 160, pitch: int = 50, pitch_range: 
         for (_, label), start, end in zip(events, edges[:-1], edges[1:])
         if label and end > start
     ]
+    phones = [_without_pause(phone, samples, espeak.rate) for phone in phones]
     resampled = signal.resample_poly(samples, 320, 441).astype(np.float32)  # 22050 to 16000 Hz
     return Utterance(resampled, phones, "speech", voice, text)
+
+
+def _read_wav(path: Path) -> np.ndarray:
+    """Samples f32 in [-1, 1] of a 16 kHz mono wav of 16 bits."""
+    with wave.open(str(path)) as file:
+        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (RATE, 1, 2):
+            raise ValueError(f"{path}: expected 16 kHz, mono, 16 bits, found {file.getparams()}")
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+
+
+def speak_flite(text: str, voice: str, stretch: float = 1.0) -> Utterance:
+    """`text` (English) said by a flite `voice` ("slt"), `stretch` times as long as usual; phones in ARPAbet."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "said.wav"
+        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch:.3f}", "-psdur", "-t", text, "-o", str(path)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        samples = _read_wav(path)
+    phones, start = [], 0.0
+    for item in printed.split():
+        label, end = item.split(":")
+        if label != "pau":
+            phones.append(Phone(label.upper(), start, float(end)))
+        start = float(end)
+    return Utterance(samples, phones, "speech", voice, text)
 
 
 def librivox(folder: Path, split: str = "train") -> list[Utterance]:
@@ -155,8 +191,7 @@ def librivox(folder: Path, split: str = "train") -> list[Utterance]:
     for name in sorted(alignment):
         if name.endswith(_HELD_OUT) != (split == "test"):
             continue
-        with wave.open(str(folder / f"{name}.wav")) as file:
-            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+        samples = _read_wav(folder / f"{name}.wav")
         phones = [Phone(label, start, end) for label, start, end in alignment[name] if label not in ("SIL", "SP")]
         found.append(Utterance(samples, phones, "read", "librivox", name))
     return found
@@ -207,14 +242,21 @@ def silence(duration: float) -> Utterance:
     return Utterance(np.zeros(int(duration * RATE), np.float32), [], "silence", "", "")
 
 
-def speech(rng: np.random.Generator, split: str = "train") -> Utterance:
-    """A random sentence by a random voice, recorded; half of them English."""
-    language = "en" if rng.random() < 0.5 else LANGUAGES[rng.integers(len(LANGUAGES))]
+def _espeak_voice(rng: np.random.Generator, language: str, split: str) -> str:
     accent = _ENGLISH[rng.integers(len(_ENGLISH))] if language == "en" else language
-    variant = _VARIANTS[split][rng.integers(len(_VARIANTS[split]))]
+    return f"{accent}+{_VARIANTS[split][rng.integers(len(_VARIANTS[split]))]}"
+
+
+def speech(rng: np.random.Generator, split: str = "train") -> Utterance:
+    """A random sentence by a random voice, recorded: three in ten by flite, half of the others English by espeak-ng."""
+    if rng.random() < 0.3:
+        voice = _FLITE[split][rng.integers(len(_FLITE[split]))]
+        said = speak_flite(sentence(rng, "en", split), voice, rng.uniform(0.85, 1.2))
+        return recorded(at_speed(said, rng.uniform(0.85, 1.18)), rng)
+    language = "en" if rng.random() < 0.5 else LANGUAGES[rng.integers(len(LANGUAGES))]
     said = speak(
         sentence(rng, language, split),
-        f"{accent}+{variant}",
+        _espeak_voice(rng, language, split),
         rate=int(rng.integers(120, 201)),
         pitch=int(rng.integers(25, 76)),
         pitch_range=int(rng.integers(30, 81)),
