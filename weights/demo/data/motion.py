@@ -95,22 +95,22 @@ def _react(track: np.ndarray, utterance: Utterance) -> None:
         away = np.maximum(0, np.maximum(phone.start - times, times - phone.end))
         near = np.exp(-((away / reach) ** 2))
         if phone.label == "laugh":
-            _at_least(track, "smile", 0.95 * near)
-            _at_least(track, "lids", 0.4 * near)
-            _at_least(track, "brow_raise", 0.3 * near)
+            _at_least(track, "smile", 0.95, near)
+            _at_least(track, "lids", 0.4, near)
+            _at_least(track, "brow_raise", 0.3, near)
         elif phone.label == "sigh":
-            _at_least(track, "lids", 0.35 * near)
+            _at_least(track, "lids", 0.35, near)
             track[:, COLUMN["shift_y"]] += 0.012 * near
         else:
-            _at_least(track, "lids", 0.8 * near)
-            _at_least(track, "brow_furrow", 0.7 * near)
+            _at_least(track, "lids", 0.8, near)
+            _at_least(track, "brow_furrow", 0.7, near)
             track[:, COLUMN["pitch"]] += 0.06 * near
 
 
-def _at_least(track: np.ndarray, name: str, floor: np.ndarray) -> None:
-    """Pull a column up towards `floor`, smoothly where it is near 0."""
-    column = COLUMN[name]
-    track[:, column] = np.where(floor > 0.02, np.maximum(track[:, column], floor), track[:, column])
+def _at_least(track: np.ndarray, name: str, target: float, near: np.ndarray) -> None:
+    """Bring a column up to `target` by as much as `near` (0 to 1 per frame) says; leave it where it is higher."""
+    column = track[:, COLUMN[name]]
+    column += near * np.maximum(0, target - column)
 
 
 def _move_head(track: np.ndarray, utterance: Utterance, rng: np.random.Generator) -> None:
