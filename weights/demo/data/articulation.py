@@ -42,19 +42,20 @@ _SHAPES = {
     "kg": _Shape(0.32, holds_open=0.4, holds_lips=0.1),
     "r": _Shape(0.24, round=0.4, tongue=0.1, holds_open=0.8, holds_lips=0.6),
     "w": _Shape(0.08, wide=-0.6, round=1.0, holds_open=1.3, holds_lips=1.5),
-    "ee": _Shape(0.30, wide=0.9),
-    "ih": _Shape(0.38, wide=0.5),
-    "eh": _Shape(0.66, wide=0.5),
-    "aa": _Shape(0.95, wide=0.1),
-    "uh": _Shape(0.42, holds_open=0.6, holds_lips=0.4),
-    "oh": _Shape(0.66, wide=-0.3, round=0.6),
+    "ee": _Shape(0.32, wide=0.9),
+    "ih": _Shape(0.42, wide=0.5),
+    "eh": _Shape(0.76, wide=0.5),
+    "aa": _Shape(1.08, wide=0.1),
+    "uh": _Shape(0.46, holds_open=0.6, holds_lips=0.4),
+    "oh": _Shape(0.74, wide=-0.3, round=0.6),
     "oo": _Shape(0.24, wide=-0.5, round=1.0, holds_open=1.1, holds_lips=1.3),
     "ue": _Shape(0.26, wide=-0.3, round=0.9, holds_open=1.1, holds_lips=1.2),
     "laugh": _Shape(1.05, wide=0.6, holds_open=1.3),
     "sigh": _Shape(0.55, round=0.3),
     "cough": _Shape(0.80, round=0.2, holds_open=1.3),
 }
-_DECAY = {"open": 22.0, "wide": 12.0, "round": 12.0, "tuck": 35.0, "tongue": 30.0}  # of dominance, per second
+_DECAY = {"open": 28.0, "wide": 12.0, "round": 12.0, "tuck": 35.0, "tongue": 30.0}  # of dominance, per second
+_LOUDER = 0.27  # by how much 12 dB widen the opening
 _LAUGH_BREATH = 0.45  # opening between two calls of a laugh
 _LAUGH_GAP = 0.3  # seconds; a longer pause ends the laugh
 _CLOSING, _OPENING = 0.05, 0.06  # seconds that lips take to meet and to part
@@ -109,7 +110,7 @@ def _with_laugh_breaths(found: list[Phone]) -> list[tuple[Phone, float]]:
 
 def articulate(utterance: Utterance) -> np.ndarray:
     """The columns MOUTH `[frames, 5]` f32 of what `utterance` does with the mouth, frame n centred at (n + 0.5) / 25 s."""
-    frames = int(utterance.duration * FPS)
+    frames = utterance.frames
     times = frame_times(frames)
     found = segments(utterance.phones, utterance.duration)
     openings = _with_laugh_breaths(found)
@@ -127,7 +128,7 @@ def articulate(utterance: Utterance) -> np.ndarray:
         dominance = holds * np.exp(-_DECAY[name] * away)
         track[:, place] = dominance @ targets / dominance.sum(1)
 
-    track[:, 0] *= 1 + 0.15 * _loudness(utterance.samples, times)
+    track[:, 0] *= 1 + _LOUDER * _loudness(utterance.samples, times)
     for place, (part, opening) in enumerate(openings):
         if part.label == "pbm":
             _meet(track, part, times)

@@ -13,8 +13,8 @@ import numpy as np
 from articulation import MOUTH, articulate, frame_times, parts
 from motion import pose_track
 from pose import COLUMN, FPS
-from speech import RATE, Utterance, librivox, nonspeech_utterance, padded, recorded, speak, speak_flite, speech
 from sentences import sentence
+from speech import RATE, Utterance, librivox, nonspeech_utterance, padded, recorded, speak, speak_flite, speech
 
 _VOICELESS_STOPS = ("p", "t", "k", "P", "T", "K")
 _COLOURS = {"open": (0, 0, 0), "wide": (200, 0, 200), "round": (255, 0, 0), "tuck": (0, 160, 0), "tongue": (0, 140, 255)}
@@ -28,7 +28,7 @@ def level_db(utterance: Utterance, start: float, end: float) -> float:
 
 def closures(utterance: Utterance) -> list[float]:
     """The least opening within each p, b, m, give or take a frame."""
-    opening, times = articulate(utterance)[:, 0], frame_times(int(utterance.duration * FPS))
+    opening, times = articulate(utterance)[:, 0], frame_times(utterance.frames)
     margin = 1 / FPS
     return [
         opening[(times >= phone.start - margin) & (times <= phone.end + margin)].min()

@@ -132,11 +132,11 @@ _LIMITS = {
 def pose_track(
     utterance: Utterance, rng: np.random.Generator, emotion: np.ndarray | None = None, still: bool = False
 ) -> np.ndarray:
-    """A pose track `[frames, len(POSE)]` f32 of a face that says `utterance`, frames = floor(duration * 25).
+    """A pose track `[frames, len(POSE)]` f32 of a face that says `utterance`, as many frames as `utterance` has.
 
     `emotion` is valence and arousal, `[frames, 2]` or `[2]`, near neutral if not given. A `still` face speaks and feels, but
     neither blinks nor looks about nor moves its head."""
-    frames = int(utterance.duration * FPS)
+    frames = utterance.frames
     emotion = _neutral(frames, rng) if emotion is None else np.broadcast_to(emotion, (frames, 2))
     track = np.zeros((frames, len(POSE)))
     track[:, COLUMN["scale"]] = 1

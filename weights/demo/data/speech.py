@@ -2,7 +2,7 @@
 
 Speech comes from espeak-ng through its C library, which reports a phoneme's first sample as it writes it (speak_lib.h,
 espeakEVENT_PHONEME); from flite, whose voices are trained on people (CMU ARCTIC) and which prints each segment's end; and
-from read sentences with an alignment. Laughter, sighs and coughs are in nonspeech.py.
+from read sentences with an alignment. Laughter, sighs and coughs are in nonspeech.py. Debian: `apt-get install espeak-ng flite`.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ import numpy as np
 from scipy import signal
 
 import nonspeech
+from pose import FPS
 from sentences import LANGUAGES, sentence
 from visemes import Phone
 
@@ -49,6 +50,11 @@ class Utterance:
     def duration(self) -> float:
         """Seconds."""
         return len(self.samples) / RATE
+
+    @property
+    def frames(self) -> int:
+        """Whole frames of video."""
+        return len(self.samples) * FPS // RATE
 
 
 class _Id(ctypes.Union):
@@ -136,8 +142,12 @@ def _closure_start(samples: np.ndarray, rate: int, release: int, earliest: int) 
 
 def _without_pause(phone: Phone, samples: np.ndarray, rate: int) -> Phone:
     """`phone` up to the silence of 80 ms or more that espeak-ng counts to its end, at a comma for one."""
-    heard = np.flatnonzero(np.abs(samples[int(phone.start * rate) : int(phone.end * rate)]) > 0.005 * np.abs(samples).max())
-    end = phone.start + (heard[-1] + 1) / rate if len(heard) else phone.start
+    step = rate // 100
+    first = int(phone.start * rate)
+    blocks = samples[first : int(phone.end * rate)]
+    levels = np.abs(blocks[: len(blocks) // step * step]).reshape(-1, step).max(1)
+    heard = np.flatnonzero(levels > 0.005 * np.abs(samples).max())
+    end = phone.start + (heard[-1] + 1) * step / rate if len(heard) else phone.start
     return phone if phone.end - end < 0.08 else replace(phone, end=end)
 
 
@@ -215,7 +225,7 @@ def at_speed(utterance: Utterance, factor: float) -> Utterance:
 
 
 def recorded(utterance: Utterance, rng: np.random.Generator) -> Utterance:
-    """`utterance` as a microphone hears it: room, tone, noise, level (-30 to -15 dBFS where it sounds). No delay."""
+    """`utterance` as a microphone hears it: room, tone, noise (nine times in ten), level (-30 to -15 dBFS where it sounds). No delay."""
     samples = utterance.samples.astype(np.float64)
     if rng.random() < 0.6:  # a room: the direct sound first, then noise that decays by 60 dB
         length = int(RATE * rng.uniform(0.08, 0.35))
@@ -232,7 +242,7 @@ def recorded(utterance: Utterance, rng: np.random.Generator) -> Utterance:
     level = np.sqrt(np.mean(samples[loud] ** 2)) if samples.any() else 1.0
     samples = samples / level
     noise = signal.lfilter([1], [1, -rng.uniform(0, 0.95)], rng.standard_normal(len(samples)))
-    noise *= 10 ** (-rng.uniform(22, 55) / 20) / noise.std()
+    noise *= 10 ** (-rng.uniform(22, 55) / 20) / noise.std() * (rng.random() > 0.1)
     gain = 10 ** (rng.uniform(-30, -15) / 20)
     heard = np.clip((samples + noise) * gain, -1, 1).astype(np.float32)
     return replace(utterance, samples=heard)
@@ -303,7 +313,8 @@ def utterance(rng: np.random.Generator, split: str = "train", read: list[Utteran
     """A random one of all kinds: speech for the most part; of `read` (from `librivox`) one in eight, at another speed."""
     dice = rng.random()
     if dice < 0.05:
-        return recorded(silence(rng.uniform(2, 4)), rng)
+        nothing = silence(rng.uniform(2, 4))
+        return recorded(nothing, rng) if rng.random() < 0.6 else nothing
     if dice < 0.15:
         return nonspeech_utterance(rng, ("laugh", "sigh", "cough")[rng.integers(3)])
     if read and dice < 0.275:

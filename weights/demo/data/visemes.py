@@ -123,7 +123,7 @@ def segments(phones: list[Phone], duration: float) -> list[Phone]:
 def viseme_track(phones: list[Phone], duration: float, rate: float = 50.0) -> np.ndarray:
     """Indices into VISEMES `[floor(duration * rate)]` i64, the one at each frame's centre."""
     found = segments(phones, duration)
-    times = (np.arange(int(duration * rate)) + 0.5) / rate
+    times = (np.arange(int(duration * rate + 1e-6)) + 0.5) / rate
     places = np.searchsorted([part.end for part in found], times, side="right")
     names = np.array([INDEX[part.label] for part in found])
     return names[np.minimum(places, len(found) - 1)]
