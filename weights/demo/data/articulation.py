@@ -1,8 +1,8 @@
 """Phones to the mouth's columns of a pose track, with coarticulation by dominance functions (Cohen and Massaro 1993).
 
-Every viseme has a target per column and a strength with which it holds that column; its dominance decays exponentially with
-the time to its interval, and a column is the mean of the targets weighted by dominance. Over that, lips really close: a
-closure of p, b, m or of a pause multiplies the opening by zero.
+Every viseme has a target per column and a strength with which it holds that column; its dominance decays exponentially
+with the time to its interval, and a column is the mean of the targets weighted by dominance. Over that, lips really
+close: a closure of p, b, m or of a pause multiplies the opening by zero.
 """
 
 from typing import NamedTuple
@@ -101,23 +101,22 @@ def _with_laugh_breaths(found: list[Phone]) -> list[tuple[Phone, float]]:
     result = []
     for place, part in enumerate(found):
         opening = _SHAPES[part.label].open
-        if part.label == "sil" and 0 < place < len(found) - 1 and part.end - part.start < _LAUGH_GAP:
-            if found[place - 1].label == found[place + 1].label == "laugh":
-                opening = _LAUGH_BREATH
+        beside = [other.label for other in found[max(0, place - 1) : place + 2 : 2]]
+        if part.label == "sil" and beside == ["laugh", "laugh"] and part.end - part.start < _LAUGH_GAP:
+            opening = _LAUGH_BREATH
         result.append((part, opening))
     return result
 
 
 def articulate(utterance: Utterance) -> np.ndarray:
-    """The columns MOUTH `[frames, 5]` f32 of what `utterance` does with the mouth, frame n centred at (n + 0.5) / 25 s."""
-    frames = utterance.frames
-    times = frame_times(frames)
+    """The columns MOUTH `[frames, 5]` f32 of what `utterance` does with the mouth; frame n is at (n + 0.5) / 25 s."""
+    times = frame_times(utterance.frames)
     found = segments(utterance.phones, utterance.duration)
     openings = _with_laugh_breaths(found)
     shapes = [_SHAPES[part.label] for part in found]
     away = _away(found, times)
 
-    track = np.empty((frames, len(MOUTH)))
+    track = np.empty((len(times), len(MOUTH)))
     for place, name in enumerate(MOUTH):
         if name == "open":
             targets = np.array([opening for _, opening in openings])

@@ -1,7 +1,8 @@
 """Figures of the utterances and their mouths, and a plot of some: `python check_speech.py LIBRIVOX_FOLDER PLOT.png`.
 
-Prints per source how the sound's level agrees with its phones, how often p, b, m find lips closed, and how well a linear
-regression from log-mel frames predicts the mouth's columns on held-out words and voices: whether a network can learn them.
+Prints per source how the sound's level agrees with its phones, how often p, b, m find lips closed, and how well a
+linear regression from log-mel frames predicts the mouth's columns on held-out words and voices: the floor of what a
+network can learn.
 """
 
 import sys
@@ -17,13 +18,21 @@ from sentences import sentence
 from speech import RATE, Utterance, librivox, nonspeech_utterance, padded, recorded, speak, speak_flite, speech
 
 _VOICELESS_STOPS = ("p", "t", "k", "P", "T", "K")
-_COLOURS = {"open": (0, 0, 0), "wide": (200, 0, 200), "round": (255, 0, 0), "tuck": (0, 160, 0), "tongue": (0, 140, 255)}
+_COLOURS = {
+    "open": (0, 0, 0),
+    "wide": (200, 0, 200),
+    "round": (255, 0, 0),
+    "tuck": (0, 160, 0),
+    "tongue": (0, 140, 255),
+}
 
 
 def level_db(utterance: Utterance, start: float, end: float) -> float:
     """Lowest level of 20 ms between `start` and `end` against the utterance's loudest 20 ms, dB."""
     power = np.convolve(np.square(utterance.samples, dtype=np.float64), np.ones(320) / 320, "same")
-    return 10 * np.log10(power[int(start * RATE) : max(int(end * RATE), int(start * RATE) + 1)].min() / power.max() + 1e-9)
+    first = int(start * RATE)
+    lowest = power[first : max(int(end * RATE), first + 1)].min()
+    return 10 * np.log10(lowest / power.max() + 1e-9)
 
 
 def closures(utterance: Utterance) -> list[float]:
@@ -49,7 +58,7 @@ def report_times(name: str, said: list[Utterance]) -> None:
                 vowels.append(level_db(utterance, middle - quarter, middle + quarter))
         shut += closures(utterance)
     print(
-        f"{name}: open vowels {np.median(vowels):.0f} dB, p t k {np.median(stops):.0f} dB (median of the quietest 20 ms); "
+        f"{name}: quietest 20 ms of open vowels {np.median(vowels):.0f} dB, p t k {np.median(stops):.0f} dB (medians); "
         f"p b m closed {100 * np.mean(np.array(shut) < 0.02):.1f} % of {len(shut)}"
     )
 
@@ -71,7 +80,7 @@ def log_mel(samples: np.ndarray, bands: int = 40) -> np.ndarray:
 
 
 def with_context(features: np.ndarray, reach: int = 5) -> np.ndarray:
-    """Each frame's features beside those of `reach` frames to each side, and 1, `[frames, (2 * reach + 1) * bands + 1]`."""
+    """Each frame's features, those of `reach` frames to each side, and 1, `[frames, (2 * reach + 1) * bands + 1]`."""
     held = np.pad(features, ((reach, reach), (0, 0)), mode="edge")
     beside = [held[shift : shift + len(features)] for shift in range(2 * reach + 1)]
     return np.concatenate([*beside, np.ones((len(features), 1))], 1)
@@ -114,7 +123,10 @@ def plot(utterance: Utterance, track: np.ndarray, width: int = 1500, height: int
 def main(folder: Path, picture: Path) -> None:
     rng = np.random.default_rng(0)
     variants = ("en-us+m3", "en+f3", "de+m1", "fr+f4", "es+m6", "it+klatt2")
-    report_times("espeak-ng", [speak(sentence(rng, v[:2]), v, int(rng.integers(120, 201))) for v in variants for _ in range(10)])
+    said = [
+        speak(sentence(rng, voice[:2]), voice, int(rng.integers(120, 201))) for voice in variants for _ in range(10)
+    ]
+    report_times("espeak-ng", said)
     for voice in ("slt", "rms", "kal16", "awb"):
         report_times(f"flite {voice}", [speak_flite(sentence(rng), voice) for _ in range(10)])
     read, kept = librivox(folder), librivox(folder, "test")
@@ -131,7 +143,8 @@ def main(folder: Path, picture: Path) -> None:
         kept[-1],
         *(nonspeech_utterance(rng, kind) for kind in ("laugh", "sigh", "cough")),
     ]
-    cv2.imwrite(str(picture), np.concatenate([plot(utterance, pose_track(utterance, rng, still=True)) for utterance in shown]))
+    rows = [plot(utterance, pose_track(utterance, rng, still=True)) for utterance in shown]
+    cv2.imwrite(str(picture), np.concatenate(rows))
 
 
 if __name__ == "__main__":

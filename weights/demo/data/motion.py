@@ -5,10 +5,17 @@ from scipy import ndimage
 
 from articulation import articulate, frame_times, mouth_columns
 from pose import COLUMN, FPS, POSE
-from speech import Utterance
+from speech import RATE, Utterance
 from visemes import segments
 
-_REACH = {"shift_x": 0.03, "shift_y": 0.02, "roll": 0.08, "scale": 0.05, "yaw": 0.2, "pitch": 0.1}  # of the head, at most
+_REACH = {
+    "shift_x": 0.03,
+    "shift_y": 0.02,
+    "roll": 0.08,
+    "scale": 0.05,
+    "yaw": 0.2,
+    "pitch": 0.1,
+}  # of the head, at most
 _NOD = 0.03  # radians, on a stressed syllable
 _BLINK = (0.55, 1.0, 0.9, 0.45, 0.15)  # lids frame by frame: 200 ms, quicker down than up
 _VOWELS = ("ee", "ih", "eh", "aa", "uh", "oh", "oo", "ue")
@@ -63,20 +70,20 @@ def _nods(utterance: Utterance, frames: int) -> np.ndarray:
     vowels = [part for part in segments(utterance.phones, utterance.duration) if part.label in _VOWELS]
     if not vowels:
         return np.zeros(frames)
-    rate = len(utterance.samples) / utterance.duration
-    energy = np.array([
-        np.sqrt(np.mean(utterance.samples[int(part.start * rate) : int(part.end * rate) + 1] ** 2)) * (part.end - part.start)
-        for part in vowels
-    ])  # fmt: skip
+    energy = []
+    for part in vowels:
+        samples = utterance.samples[int(part.start * RATE) : int(part.end * RATE) + 1]
+        energy.append(np.sqrt(np.mean(samples**2)) * (part.end - part.start))
+    least = np.quantile(energy, 0.8)
     times, bumps = frame_times(frames), np.zeros(frames)
     for part, weight in zip(vowels, energy):
-        if weight >= np.quantile(energy, 0.8):
+        if weight >= least:
             bumps = np.maximum(bumps, np.exp(-(((times - (part.start + part.end) / 2) / 0.12) ** 2)))
     return bumps
 
 
 def _feel(track: np.ndarray, emotion: np.ndarray) -> None:
-    """Valence to the mouth's corners, arousal to brows and lids (Russell's circumplex); every column monotone in its cause."""
+    """Valence to the mouth's corners, arousal to brows and lids (Russell's circumplex), each monotone in its cause."""
     valence, arousal = emotion.T
     track[:, COLUMN["smile"]] += 0.9 * valence
     track[:, COLUMN["brow_raise"]] += 0.65 * arousal + 0.15 * valence
@@ -134,8 +141,8 @@ def pose_track(
 ) -> np.ndarray:
     """A pose track `[frames, len(POSE)]` f32 of a face that says `utterance`, as many frames as `utterance` has.
 
-    `emotion` is valence and arousal, `[frames, 2]` or `[2]`, near neutral if not given. A `still` face speaks and feels, but
-    neither blinks nor looks about nor moves its head."""
+    `emotion` is valence and arousal, `[frames, 2]` or `[2]`, near neutral if not given. A `still` face speaks and
+    feels, but neither blinks nor looks about nor moves its head."""
     frames = utterance.frames
     emotion = _neutral(frames, rng) if emotion is None else np.broadcast_to(emotion, (frames, 2))
     track = np.zeros((frames, len(POSE)))

@@ -1,7 +1,8 @@
 """Laughter, sighs and coughs from a glottal source, noise and formants: `(samples f32 [n] at 16 kHz, phones)` each.
 
-Laughter: voiced calls of some 75 ms at 4 to 5 a second with a breath between, pitch falling (Bachorowski et al. 2001). A cough:
-an explosive burst, noise, a short voiced end (Korpas et al. 1996). A sigh: a slow breath in, a longer one out.
+Laughter: voiced notes of some 75 ms every 210 ms (Provine and Yong 1991), here up to 130 ms so that video shows them, with
+a breath between and the pitch falling. A cough: an explosive burst, noise, a short voiced end (Korpas et al. 1996). A
+sigh: a slow breath in, a longer one out.
 """
 
 import numpy as np
@@ -65,7 +66,7 @@ def laugh(rng: np.random.Generator) -> tuple[np.ndarray, list[Phone]]:
 
 
 def sigh(rng: np.random.Generator) -> tuple[np.ndarray, list[Phone]]:
-    """A breath in of about 0.6 s, then one out of 0.9 to 1.6 s, half voiced at times; one phone "sigh" over the breath out."""
+    """A breath in of about 0.6 s, then one out of 0.9 to 1.6 s, half voiced at times: the one phone "sigh"."""
     inward, pause, outward = rng.uniform(0.4, 0.8), 0.08, rng.uniform(0.9, 1.6)
     lengths = [int(RATE * part) for part in (inward, pause, outward)]
     drawn = _formants(rng.standard_normal(lengths[0]), (1500, 3000, 4500), (900, 1200, 1500)) * _hump(lengths[0], 0.7)

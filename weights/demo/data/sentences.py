@@ -1,10 +1,10 @@
-"""Sentences of 2 to 4 seconds, made from templates and word lists; test sentences use content words that training never says."""
+"""Sentences of 2 to 4 seconds from templates and word lists; "test" has content words that "train" never says."""
 
 import re
 
 import numpy as np
 
-# Slots: N noun, V verb with its object to come, A adjective, P place, T time, S who. "train" and "test" lists are disjoint.
+# Slots: N noun, V verb with its object to come, A adjective, P place, T time, S who.
 _TEMPLATES = {
     "en": (
         "S V the A N P.",
@@ -29,10 +29,10 @@ _TEMPLATES = {
 _WORDS = {
     "en": {
         "train": {
-            "S": "my brother|Emma|the farmer|Mister Webb|our family|the people|Bob|Phoebe|the woman|everyone|Tom|the baker"
-            "|her mother|my uncle|the judge|Vivian",
-            "V": "moved|loved|bought|found|painted|forgot|opened|broke|wanted|carried|built|pushed|showed|gave up|washed"
-            "|remembered|covered|took|put away|chose",
+            "S": "my brother|Emma|the farmer|Mister Webb|our family|the people|Bob|Phoebe|the woman|everyone|Tom"
+            "|the baker|her mother|my uncle|the judge|Vivian",
+            "V": "moved|loved|bought|found|painted|forgot|opened|broke|wanted|carried|built|pushed|showed|gave up"
+            "|washed|remembered|covered|took|put away|chose",
             "A": "small|beautiful|empty|famous|blue|warm|happy|broken|awful|cheap|wooden|brown|simple|funny|deep|smooth"
             "|perfect|loud|cold|very fine|young|thick",
             "N": "apple|bottle|boat|map|river|family|book|window|flower|phone|village|table|movie|spoon|garden|piano"
@@ -44,11 +44,11 @@ _WORDS = {
         },
         "test": {
             "S": "my sister|Oliver|the captain|Missus Parker|the boys|nobody|Felix|Abby|the doctor|a friend|his father",
-            "V": "followed|borrowed|dropped|removed|saved|mopped|heard about|thought of|burned|believed in|wrapped|shut",
+            "V": "followed|borrowed|dropped|removed|saved|mopped|heard about|thought of|burned|believed in|wrapped",
             "A": "yellow|fresh|heavy|proud|gloomy|soft|enormous|available|shy|round|bumpy|lovely|thin|grumpy",
-            "N": "bicycle|umbrella|potato|moon|basket|shoe|puppy|photograph|violin|letter|cup|mirror|oven|bamboo|mammoth"
-            "|pepper|wave|cheese",
-            "P": "on the roof|in Bombay|beside the pool|outside the theatre|among the leaves|up the hill|in the bathroom",
+            "N": "bicycle|umbrella|potato|moon|basket|shoe|puppy|photograph|violin|letter|cup|mirror|oven|bamboo"
+            "|mammoth|pepper|wave|cheese",
+            "P": "on the roof|in Bombay|beside the pool|outside the theatre|among the leaves|up the hill|in the bath",
             "T": "after dinner|last Thursday|before the show|every summer|one moment later|a month ago",
         },
     },

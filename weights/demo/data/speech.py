@@ -1,8 +1,9 @@
 """Utterances: 16 kHz sound with the phones in it and their times.
 
 Speech comes from espeak-ng through its C library, which reports a phoneme's first sample as it writes it (speak_lib.h,
-espeakEVENT_PHONEME); from flite, whose voices are trained on people (CMU ARCTIC) and which prints each segment's end; and
-from read sentences with an alignment. Laughter, sighs and coughs are in nonspeech.py. Debian: `apt-get install espeak-ng flite`.
+espeakEVENT_PHONEME); from flite, whose voices are trained on people (CMU ARCTIC) and which prints each segment's end;
+and from read sentences with an alignment. Laughter, sighs and coughs are in nonspeech.py.
+On Debian: `apt-get install espeak-ng flite`.
 """
 
 import ctypes
@@ -27,8 +28,8 @@ RATE = 16_000
 
 _ENGLISH = ("en", "en-us", "en-gb-scotland", "en-gb-x-rp")
 _VARIANTS = {
-    "train": ("m1", "m2", "m3", "m4", "m5", "m6", "m8", "f1", "f2", "f3", "f4", "croak", "klatt2", "klatt4", "Alex", "Andy",
-              "Annie", "belinda", "ed", "Gene", "steph", "travis", "victor", "grandma", "max", "shelby"),
+    "train": ("m1", "m2", "m3", "m4", "m5", "m6", "m8", "f1", "f2", "f3", "f4", "croak", "klatt2", "klatt4", "Alex",
+              "Andy", "Annie", "belinda", "ed", "Gene", "steph", "travis", "victor", "grandma", "max", "shelby"),
     "test": ("m7", "f5", "Michael", "linda", "klatt3", "grandpa", "Alicia"),
 }  # fmt: skip
 _FLITE = {"train": ("slt", "rms", "kal16"), "test": ("awb",)}
@@ -37,7 +38,7 @@ _HELD_OUT = ("-0920", "-0930")  # read sentences kept for test
 
 @dataclass(frozen=True)
 class Utterance:
-    """`samples` f32 `[n]` at 16 kHz in [-1, 1]; `phones` in time order, pauses may be left out; `kind` is "speech", "read",
+    """`samples` f32 `[n]` at 16 kHz in [-1, 1]; `phones` in time order, pauses left out; `kind` is "speech", "read",
     "silence", "laugh", "sigh" or "cough"."""
 
     samples: np.ndarray
@@ -77,7 +78,7 @@ class _Event(ctypes.Structure):
 
 
 class _Espeak:
-    """The library, which is one per process: `say` gives samples f32 at `self.rate` and (sample, label) of each phoneme."""
+    """The library, one per process: `say` gives samples f32 at `self.rate` and (sample, label) of each phoneme."""
 
     PHONEME_EVENT = 7
     SYNCHRONOUS = 2
@@ -183,7 +184,18 @@ def speak_flite(text: str, voice: str, stretch: float = 1.0) -> Utterance:
     """`text` (English) said by a flite `voice` ("slt"), `stretch` times as long as usual; phones in ARPAbet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.wav"
-        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch:.3f}", "-psdur", "-t", text, "-o", str(path)]
+        command = [
+            "flite",
+            "-voice",
+            voice,
+            "--setf",
+            f"duration_stretch={stretch:.3f}",
+            "-psdur",
+            "-t",
+            text,
+            "-o",
+            str(path),
+        ]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         samples = _read_wav(path)
     phones, start = [], 0.0
@@ -196,7 +208,7 @@ def speak_flite(text: str, voice: str, stretch: float = 1.0) -> Utterance:
 
 
 def librivox(folder: Path, split: str = "train") -> list[Utterance]:
-    """The read sentences under `folder`: a wav each and phones.json `{id: [[label, start, end], ..]}`, ARPAbet, seconds."""
+    """The read sentences in `folder`: a wav each and phones.json `{id: [[ARPAbet label, start, end], ..]}`, seconds."""
     alignment = json.loads((folder / "phones.json").read_text())
     found = []
     for name in sorted(alignment):
@@ -216,7 +228,7 @@ def padded(utterance: Utterance, before: float, after: float) -> Utterance:
 
 
 def at_speed(utterance: Utterance, factor: float) -> Utterance:
-    """`utterance` played `factor` times as fast, pitch and formants rising with it; `factor` is rounded to hundredths."""
+    """`utterance` played `factor` (to a hundredth) times as fast, pitch and formants rising with it."""
     percent = round(100 * factor)
     samples = signal.resample_poly(utterance.samples, 100, percent).astype(np.float32)
     scale = 100 / percent
@@ -225,7 +237,8 @@ def at_speed(utterance: Utterance, factor: float) -> Utterance:
 
 
 def recorded(utterance: Utterance, rng: np.random.Generator) -> Utterance:
-    """`utterance` as a microphone hears it: room, tone, noise (nine times in ten), level (-30 to -15 dBFS where it sounds). No delay."""
+    """`utterance` as a microphone hears it, without delay: room, tone, noise (nine times in ten), and a level of -30 to
+    -15 dBFS where it sounds."""
     samples = utterance.samples.astype(np.float64)
     if rng.random() < 0.6:  # a room: the direct sound first, then noise that decays by 60 dB
         length = int(RATE * rng.uniform(0.08, 0.35))
@@ -310,7 +323,7 @@ def nonspeech_utterance(rng: np.random.Generator, kind: str) -> Utterance:
 
 
 def utterance(rng: np.random.Generator, split: str = "train", read: list[Utterance] | None = None) -> Utterance:
-    """A random one of all kinds: speech for the most part; of `read` (from `librivox`) one in eight, at another speed."""
+    """A random one of all kinds, most of them speech; one in eight is of `read` (from `librivox`), at another speed."""
     dice = rng.random()
     if dice < 0.05:
         nothing = silence(rng.uniform(2, 4))

@@ -1,6 +1,6 @@
 """Phones (IPA as espeak-ng writes it, ARPAbet) and the mouth shapes they share.
 
-The classes follow the MPEG-4 viseme table (ISO/IEC 14496-2, table C-1), finer among vowels, plus sounds that are no speech.
+The classes follow the MPEG-4 visemes (ISO/IEC 14496-2), finer among vowels, plus sounds that are no speech.
 """
 
 import unicodedata
@@ -16,18 +16,18 @@ VISEMES = (
     "tdn",
     "l",
     "sz",
-    "sh",   # sh, zh, ch, j
-    "kg",   # k, g, ng, h and the back fricatives
+    "sh",  # sh, zh, ch, j
+    "kg",  # k, g, ng, h and the back fricatives
     "r",
     "w",
-    "ee",   # i, y as in yes
+    "ee",  # i, y as in yes
     "ih",
     "eh",
     "aa",
-    "uh",   # schwa and neighbours
+    "uh",  # schwa and neighbours
     "oh",
     "oo",
-    "ue",   # front rounded: French u, German ü, ö
+    "ue",  # front rounded: French u, German ü, ö
     "laugh",
     "sigh",
     "cough",
@@ -97,7 +97,7 @@ def viseme(label: str) -> int:
 
 
 def segments(phones: list[Phone], duration: float) -> list[Phone]:
-    """`phones` with diphthongs split into visemes and every gap up to `duration` filled with "sil", in order, no overlap."""
+    """Visemes from 0 to `duration` without gap or overlap: `phones` with diphthongs split and "sil" between them."""
     found: list[Phone] = []
     at = 0.0
     for phone in phones:
