@@ -1,7 +1,7 @@
 """Laughter, sighs and coughs from a glottal source, noise and formants: `(samples f32 [n] at 16 kHz, phones)` each.
 
 Laughter: voiced notes of some 75 ms every 210 ms (Provine and Yong 1991), here up to 130 ms so that video shows them,
-with a breath between and the pitch falling. A cough: an explosive burst, noise, a short voiced end (Korpas et al. 1996).
+with a breath between and the pitch falling. A cough: an explosive burst, noise, a short voiced end (Korpas 1996).
 A sigh: a slow breath in, a longer one out.
 """
 

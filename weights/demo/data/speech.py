@@ -328,8 +328,8 @@ def utterance(rng: np.random.Generator, split: str = "train", read: list[Utteran
     if dice < 0.05:
         nothing = silence(rng.uniform(2, 4))
         return recorded(nothing, rng) if rng.random() < 0.6 else nothing
-    if dice < 0.15:
+    if dice < 0.18:
         return nonspeech_utterance(rng, ("laugh", "sigh", "cough")[rng.integers(3)])
-    if read and dice < 0.275:
+    if read and dice < 0.3:
         return recorded(at_speed(read[rng.integers(len(read))], rng.uniform(0.87, 1.15)), rng)
     return speech(rng, split)
