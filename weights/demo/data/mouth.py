@@ -1,0 +1,67 @@
+"""What is seen between the lips: throat, tongue, and the teeth of both jaws."""
+
+import numpy as np
+
+from anatomy import Anatomy
+from movements import CHIN_DROP
+from pose import COLUMN
+
+THROAT = np.array([44.0, 16.0, 18.0])
+TONGUE = np.array([172.0, 84.0, 86.0])
+TEETH = np.array([232.0, 222.0, 206.0])
+SKIN = 165.0  # mean of a well lit cheek for which the colours above hold
+# In eyes' distances below the line of the closed lips.
+UPPER_TEETH_END = 0.045
+LOWER_TEETH_START = 0.045
+TOOTH_WIDTH = 0.062
+
+
+class Mouth:
+    """The inside of a face's mouth, in the light of its cheeks, `skin` [3] RGB."""
+
+    def __init__(self, face: Anatomy, skin: np.ndarray):
+        light = np.clip(skin / skin.mean(), 0.85, 1.15) * np.clip(skin.mean() / SKIN, 0.25, 1.2)
+        self._throat, self._tongue, self._teeth = THROAT * light, TONGUE * light, TEETH * light
+        self._half_width = face.mouth_half_width
+
+    def upper_teeth(self, at: np.ndarray, unit_px: float) -> np.ndarray:
+        """How much of each pixel is upper teeth, [h, w]; `at` as in `draw`."""
+        x, y = at[..., 0], at[..., 1]
+        return _edge(UPPER_TEETH_END - 0.45 * x**2 - y, unit_px) * np.clip(3 - np.abs(x) / (0.33 * self._half_width), 0, 1)
+
+    def teeth_colour(self, at: np.ndarray) -> np.ndarray:
+        """[h, w, 3], with faint lines between the teeth and less light towards the sides."""
+        x = at[..., 0]
+        tooth = np.abs(np.mod(x / TOOTH_WIDTH, 1) - 0.5)  # 0.5 in the gaps
+        shade = (1 - 0.5 * (x / self._half_width) ** 2) * (1 - 0.10 * np.clip((tooth - 0.42) / 0.08, 0, 1))
+        return np.clip(shade, 0.3, 1)[..., None] * self._teeth
+
+    def draw(self, at: np.ndarray, below_lip: np.ndarray, pose: np.ndarray, unit_px: float) -> np.ndarray:
+        """The inside of the mouth, [h, w, 3].
+
+        `at` [h, w, 2] places from the middle of the closed lips in the head's frame, `below_lip` [h, w] how far below the edge of
+        the upper lip, both in eyes' distances; `unit_px` pixels to that distance.
+        """
+        open_, tongue_up = float(pose[COLUMN["open"]]), float(pose[COLUMN["tongue"]])
+        x, y = at[..., 0], at[..., 1]
+        in_jaw = y - CHIN_DROP * 1.15 * open_
+
+        picture = np.broadcast_to(self._throat, (*x.shape, 3)).copy()
+        top = 0.075 + 0.9 * x**2 - tongue_up * (0.05 + CHIN_DROP * 1.05 * open_)
+        groove = 1 - 0.12 * np.exp(-((x / 0.02) ** 2))
+        lit = (0.62 + 0.38 * np.clip((in_jaw - top) / 0.08, 0, 1)) * groove
+        picture = _over(picture, lit[..., None] * self._tongue, _edge(in_jaw - top, unit_px, 0.02))
+        lower = _edge(in_jaw - LOWER_TEETH_START - 0.5 * x**2, unit_px) * np.clip(3 - np.abs(x) / (0.27 * self._half_width), 0, 1)
+        picture = _over(picture, 0.82 * self.teeth_colour(at), lower)
+        picture = _over(picture, self.teeth_colour(at), self.upper_teeth(at, unit_px))
+        shadow = 0.45 + 0.55 * np.clip(below_lip / 0.05, 0, 1)
+        return picture * shadow[..., None]
+
+
+def _edge(inside: np.ndarray, unit_px: float, soft: float = 0.0) -> np.ndarray:
+    """Coverage of a pixel that lies `inside` an edge by so much, over one pixel or `soft`."""
+    return np.clip(0.5 + inside / max(1 / unit_px, soft), 0, 1)
+
+
+def _over(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return below + (above - below) * alpha[..., None]
