@@ -4,28 +4,31 @@ import cv2
 import numpy as np
 
 import mesh
+import warp
 from anatomy import Anatomy
 
-LID_TRAVEL = 0.92  # of the opening of the eye that the upper lid covers; the lower does the rest
-LASH = 0.010  # by how much the lid's edge lies below its points, in eyes' distances, so that the lashes go with it
-GAZE_REACH = (0.045, 0.018)  # of the iris at gaze 1, in eyes' distances
-LASH_SHADE = 0.45
+LID_TRAVEL = 0.9  # of the opening of the eye that the upper lid covers; the lower does the rest
+# In eyes' distances:
+LASH = 0.008  # how far the lid's edge lies below its points, so that the lashes are the lid's
+CREASE = 0.05  # the fold above the eye that a closed lid smooths out
+MARGIN = 0.03  # what of lashes and shadow around the eye is not the lid's skin
+GAZE_REACH = (0.045, 0.018)  # of the iris at gaze 1
+LASH_WIDTH, LASH_SHADE = 0.011, 0.55
 
 
 class Eyes:
     """Both eyes of a `texture` [h, w, 3] u8 whose pixels have the frame's places `at` [h, w, 2]."""
 
-    def __init__(self, face: Anatomy, at: np.ndarray):
-        self._eyes = [_Eye(face, at, index) for index in range(2)]
-        self._face = face
+    def __init__(self, face: Anatomy, texture: np.ndarray, at: np.ndarray):
+        self._eyes = [_Eye(face, texture, at, index) for index in range(2)]
 
     def draw(self, texture: np.ndarray, lids: float, gaze: tuple[float, float]) -> np.ndarray:
-        """A copy of `texture` with the lids closed by `lids` and the irises moved by `gaze`, as in a pose."""
+        """`texture` with the lids closed by `lids` and the irises moved by `gaze`, as in a pose."""
         if lids == 0 and gaze == (0, 0):
             return texture
         drawn = texture.copy()
         for eye in self._eyes:
-            eye.draw(texture, drawn, lids, gaze)
+            drawn[eye.region] = eye.drawn(texture, lids, gaze)
         return drawn
 
     def moved(self, points: np.ndarray, lids: float) -> np.ndarray:
@@ -37,71 +40,94 @@ class Eyes:
 
 
 class _Eye:
-    def __init__(self, face: Anatomy, at: np.ndarray, index: int):
+    """One eye: `region` are its rows and columns in the texture."""
+
+    def __init__(self, face: Anatomy, texture: np.ndarray, at: np.ndarray, index: int):
         upper, lower = (face.points[list(points)] for points in mesh.EYES[index])
         self._x = np.maximum.accumulate(upper[:, 0])
-        self._upper, self._lower = upper[:, 1], np.interp(self._x, np.maximum.accumulate(lower[:, 0]), lower[:, 1])
-        self._fold = float(face.points[list(mesh.BROWS[index][5:]), 1].max())
-        self._fold = min(self._fold, float(self._upper.min()) - 0.03)
+        self._upper = upper[:, 1]
+        self._lower = np.interp(self._x, np.maximum.accumulate(lower[:, 0]), lower[:, 1])
+        brow = float(face.points[list(mesh.BROWS[index][5:]), 1].max())
+        self._top = min(brow, float(self._upper.min()) - CREASE)
         self._bottom = float(self._lower.max()) + 0.10
 
-        left, right = self._x[0] - 0.06, self._x[-1] + 0.06
-        inside = (at[..., 0] > left) & (at[..., 0] < right) & (at[..., 1] > self._fold) & (at[..., 1] < self._bottom)
+        inside = (at[..., 0] > self._x[0] - 0.07) & (at[..., 0] < self._x[-1] + 0.07)
+        inside &= (at[..., 1] > self._top - 0.02) & (at[..., 1] < self._bottom)
         rows, columns = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
-        self._region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        self._at = at[self._region]
-        self._pixels_to_frame = face
-        self._px = 1 / float(np.linalg.norm(at[0, 1] - at[0, 0]))  # pixels a unit of the frame
-        step_x, step_y = at[0, 1] - at[0, 0], at[1, 0] - at[0, 0]
-        self._to_texture = np.linalg.inv(np.stack([step_x, step_y], axis=1)).astype(np.float32)
-        self._place = np.stack(np.meshgrid(np.arange(columns[0], columns[-1] + 1), np.arange(rows[0], rows[-1] + 1)), -1)
-        self._place = self._place.astype(np.float32)
-        self._edges = self._lid_edges(self._at[..., 0])
+        self.region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        self._place = warp.centres(texture.shape[1], texture.shape[0])[self.region]
+        self._to_texture = np.linalg.inv(np.stack([at[0, 1] - at[0, 0], at[1, 0] - at[0, 0]], axis=1)).astype(np.float32)
+        self._unit_px = face.unit_px
+        at = at[self.region]
+        self._y = at[..., 1]
+        self._edge, self._low = self._lid_edges(at[..., 0])
+        self._opening = self._low - self._edge
+        self._rise_fade = np.clip((self._bottom - self._y) / (self._bottom - self._low), 0, 1)
+
+        # Looking aside moves the middle of the eye most, its corners and lids not at all.
+        across = np.clip((at[..., 0] - self._x[0]) / (self._x[-1] - self._x[0]), 0, 1)
+        within = (4 * across * (1 - across)) ** 0.5 * np.clip(self._opening / max(float(self._opening.max()), 1e-6), 0, 1)
+        within = within * np.clip((self._y - self._edge) / LASH + 1, 0, 1)
+        self._look = within * np.clip((self._low - self._y) / LASH + 1, 0, 1)
+
+        # The closed lid: skin from around the eye grown over it, a little darker where it turns down to the lashes.
+        is_eye = (at[..., 0] > self._x[0] - MARGIN) & (at[..., 0] < self._x[-1] + MARGIN)
+        is_eye &= (self._y > self._edge - MARGIN - LASH) & (self._y < self._low + MARGIN)
+        self._lid = _grown(texture[self.region].astype(np.float32), is_eye)
+        depth = np.clip((self._y - self._edge) / np.maximum(self._opening, 1e-6), 0, 1)
+        self._lid *= (1 - 0.12 * depth)[..., None]
+        # Above the open eye, the crease goes as the lid comes down.
+        self._smoothed = np.clip((self._y - self._edge + CREASE) / (0.6 * CREASE), 0, 1) * np.clip(self._opening / 0.03, 0, 1)
+        self._lashes = np.clip(self._opening / 0.025, 0, 1)
 
     def _lid_edges(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """y of the edges of the upper and the lower lid at `x`; outside the eye both the corner's."""
         upper, lower = np.interp(x, self._x, self._upper), np.interp(x, self._x, self._lower)
-        open_by = np.maximum(lower - upper, 0)
-        return upper + np.minimum(LASH, open_by / 3), lower
+        return upper + np.minimum(LASH, np.maximum(lower - upper, 0) / 3), np.maximum(lower, upper)
 
     def lid_shift(self, points: np.ndarray, lids: float) -> np.ndarray:
         """How far down `points` [n, 2] between the brow and the cheek go with the lids."""
         x, y = points[:, 0], points[:, 1]
         upper, lower = self._lid_edges(x)
-        opening = lower - upper
-        near = (x >= self._x[0]) & (x <= self._x[-1]) & (y > self._fold) & (y < self._bottom)
-        on_upper = y < (upper + lower) / 2
         down = np.where(
-            on_upper,
-            lids * LID_TRAVEL * opening * np.clip((y - self._fold) / (upper - LASH - self._fold), 0, 1),
-            -max(lids, 0) * (1 - LID_TRAVEL) * opening * np.clip((self._bottom - y) / (self._bottom - lower), 0, 1),
+            y < (upper + lower) / 2,
+            lids * LID_TRAVEL * (lower - upper) * np.clip((y - self._top) / (upper - LASH - self._top), 0, 1),
+            -max(lids, 0) * (1 - LID_TRAVEL) * (lower - upper) * np.clip((self._bottom - y) / (self._bottom - lower), 0, 1),
         )
+        near = (x >= self._x[0]) & (x <= self._x[-1]) & (y > self._top) & (y < self._bottom)
         return np.where(near, down, 0)
 
-    def draw(self, texture: np.ndarray, drawn: np.ndarray, lids: float, gaze: tuple[float, float]) -> None:
-        x, y = self._at[..., 0], self._at[..., 1]
-        upper, lower = self._edges
-        opening = lower - upper
-        edge = upper + lids * LID_TRAVEL * opening
-        rise = max(lids, 0) * (1 - LID_TRAVEL) * opening
-
-        # The lid: the skin from the fold under the brow to the edge is drawn out like a blind.
-        skin_y = self._fold + (y - self._fold) * (upper - self._fold) / (edge - self._fold)
-        skin = self._sample(texture, np.zeros_like(x), skin_y - y)
-        # The eye and what lies below it. Wide open, the eye itself is stretched; looking aside, its middle moves.
-        ball_y = np.where(y < lower, lower - (lower - y) * opening / np.maximum(lower - np.minimum(edge, upper), 1e-6), y)
-        ball_y = ball_y + rise * np.clip((self._bottom - y) / (self._bottom - lower), 0, 1)
-        across = np.clip((x - self._x[0]) / (self._x[-1] - self._x[0]), 0, 1)
-        within = np.clip(opening / max(float(opening.max()), 1e-6), 0, 1) * (4 * across * (1 - across)) ** 0.5
-        within = within * np.clip((y - upper + LASH) / LASH, 0, 1) * np.clip((lower + LASH - y) / LASH, 0, 1)
-        ball = self._sample(texture, -gaze[0] * GAZE_REACH[0] * within, ball_y - y - gaze[1] * GAZE_REACH[1] * within)
-
-        is_skin = np.clip(0.5 + (edge - y) * self._px, 0, 1)[..., None]
-        patch = ball + (skin - ball) * is_skin
-        if lids > 0:
-            lash = np.exp(-(((y - edge) / 0.012) ** 2)) * np.clip(opening / 0.03, 0, 1) * LASH_SHADE * min(lids, 1)
+    def drawn(self, texture: np.ndarray, lids: float, gaze: tuple[float, float]) -> np.ndarray:
+        """The region of `texture`, u8, in that pose."""
+        edge = self._edge + lids * LID_TRAVEL * self._opening
+        closing = max(lids, 0.0)
+        # Wide open, the eye is drawn out upwards; closing, the lower lid rises.
+        up = np.minimum(edge - self._edge, 0) * np.clip((self._y - self._top) / (self._edge - self._top), 0, 1)
+        up = up * np.clip((self._low - self._y) / np.maximum(self._opening, 1e-6), 0, 1)
+        rise = closing * (1 - LID_TRAVEL) * self._opening * self._rise_fade
+        shift = np.stack([-gaze[0] * GAZE_REACH[0] * self._look, rise - up - gaze[1] * GAZE_REACH[1] * self._look], axis=-1)
+        patch = warp.sampled(texture, self._place + shift.astype(np.float32) @ self._to_texture.T).astype(np.float32)
+        if closing > 0:
+            comes = min(closing / 0.25, 1.0)
+            covered = np.clip(0.5 + (edge - self._y) * self._unit_px, 0, 1) * self._smoothed * comes
+            patch += (self._lid - patch) * covered[..., None]
+            lash = np.exp(-(((self._y - edge) / LASH_WIDTH) ** 2)) * self._lashes * LASH_SHADE * comes
             patch *= 1 - lash[..., None]
-        drawn[self._region] = np.clip(patch + 0.5, 0, 255).astype(np.uint8)
+        return np.clip(patch + 0.5, 0, 255).astype(np.uint8)
 
-    def _sample(self, texture: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        where = self._place + np.stack([dx, dy], -1).astype(np.float32) @ self._to_texture.T
-        return cv2.remap(texture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+
+def _grown(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """`picture` [h, w, 3] with `hole` [h, w] filled from around it, smooth: the nearer average first, the lit more than the dark."""
+    light = picture.mean(axis=-1)
+    known = np.where(hole, 0, np.clip(light / light[~hole].max(), 0.05, 1) ** 3).astype(np.float32)
+    filled = np.zeros_like(picture)
+    todo = np.ones(hole.shape, np.float32)
+    for sigma in (1.5, 3, 6, 12, 24, 48):
+        weight = cv2.GaussianBlur(known, (0, 0), sigma)
+        mean = cv2.GaussianBlur(picture * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-6)[..., None]
+        take = todo * np.clip(weight / 0.15, 0, 1)
+        filled += take[..., None] * mean
+        todo -= take
+    filled += todo[..., None] * mean
+    soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.5)[..., None]
+    return picture + (filled - picture) * np.maximum(soft, hole[..., None])

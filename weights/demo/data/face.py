@@ -103,7 +103,7 @@ class _Rig:
 
         pixels = warp.centres(self.side, self.side)
         self._pixels = pixels
-        self._eyes = Eyes(self.anatomy, self.anatomy.to_frame(pixels + 0.5))
+        self._eyes = Eyes(self.anatomy, self._texture, self.anatomy.to_frame(pixels + 0.5))
         self._mouth = Mouth(self.anatomy, _skin(self._texture, points))
         self._held = self._head_weight(bottom)
         self._pivot = self.anatomy.to_pixels(np.array([self.anatomy.mouth_x, self.anatomy.mouth_y + self.anatomy.chin + 0.25]))

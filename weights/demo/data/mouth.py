@@ -6,12 +6,12 @@ from anatomy import Anatomy
 from movements import CHIN_DROP
 from pose import COLUMN
 
-THROAT = np.array([44.0, 16.0, 18.0])
-TONGUE = np.array([172.0, 84.0, 86.0])
-TEETH = np.array([232.0, 222.0, 206.0])
+THROAT = np.array([52.0, 20.0, 22.0])
+TONGUE = np.array([166.0, 82.0, 84.0])
+TEETH = np.array([216.0, 206.0, 192.0])
 SKIN = 165.0  # mean of a well lit cheek for which the colours above hold
 # In eyes' distances below the line of the closed lips.
-UPPER_TEETH_END = 0.045
+UPPER_TEETH_END = 0.040
 LOWER_TEETH_START = 0.045
 TOOTH_WIDTH = 0.062
 
@@ -20,7 +20,7 @@ class Mouth:
     """The inside of a face's mouth, in the light of its cheeks, `skin` [3] RGB."""
 
     def __init__(self, face: Anatomy, skin: np.ndarray):
-        light = np.clip(skin / skin.mean(), 0.85, 1.15) * np.clip(skin.mean() / SKIN, 0.25, 1.2)
+        light = np.sqrt(np.clip(skin / skin.mean(), 0.7, 1.3)) * np.clip(skin.mean() / SKIN, 0.25, 1.2)
         self._throat, self._tongue, self._teeth = THROAT * light, TONGUE * light, TEETH * light
         self._half_width = face.mouth_half_width
 
@@ -47,20 +47,27 @@ class Mouth:
         in_jaw = y - CHIN_DROP * 1.15 * open_
 
         picture = np.broadcast_to(self._throat, (*x.shape, 3)).copy()
-        top = 0.075 + 0.9 * x**2 - tongue_up * (0.05 + CHIN_DROP * 1.05 * open_)
-        groove = 1 - 0.12 * np.exp(-((x / 0.02) ** 2))
-        lit = (0.62 + 0.38 * np.clip((in_jaw - top) / 0.08, 0, 1)) * groove
-        picture = _over(picture, lit[..., None] * self._tongue, _edge(in_jaw - top, unit_px, 0.02))
+        # The tongue lies in the lower jaw; its back fades into the throat. Raised, its tip goes to the upper teeth.
+        back = 0.02 - 0.12 * open_ + 1.3 * x**2 - tongue_up * (0.0 + CHIN_DROP * 0.9 * open_)
+        from_back = np.clip((in_jaw - back) / 0.10, 0, 1)
+        groove = 1 - 0.14 * np.exp(-((x / 0.018) ** 2)) * from_back
+        lit = (0.45 + 0.55 * from_back) * groove
+        picture = _over(picture, lit[..., None] * self._tongue, _smooth((in_jaw - back + 0.02) / 0.08))
         lower = _edge(in_jaw - LOWER_TEETH_START - 0.5 * x**2, unit_px) * np.clip(3 - np.abs(x) / (0.27 * self._half_width), 0, 1)
         picture = _over(picture, 0.82 * self.teeth_colour(at), lower)
         picture = _over(picture, self.teeth_colour(at), self.upper_teeth(at, unit_px))
-        shadow = 0.45 + 0.55 * np.clip(below_lip / 0.05, 0, 1)
+        shadow = 0.42 + 0.58 * np.clip(below_lip / 0.06, 0, 1)
         return picture * shadow[..., None]
 
 
 def _edge(inside: np.ndarray, unit_px: float, soft: float = 0.0) -> np.ndarray:
     """Coverage of a pixel that lies `inside` an edge by so much, over one pixel or `soft`."""
     return np.clip(0.5 + inside / max(1 / unit_px, soft), 0, 1)
+
+
+def _smooth(x: np.ndarray) -> np.ndarray:
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def _over(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -54,20 +54,20 @@ def fields(face: Anatomy, at: np.ndarray, depth: np.ndarray, bottom: float, lowe
     neck_end = max((bottom - face.mouth_y) / face.chin, 1.6)
     across = 1 - _step(np.abs(x), 0.3, 1.0)
     jaw = onto_jaw * (1 - _ramp(t, 1.05, neck_end)) * across
-    profile = np.clip(1 - u**2, 0, 1) ** 0.75
+    profile = np.clip(1 - np.abs(u) ** 2.3, 0, 1) ** 0.72
     round_profile = np.clip(1 - u**2, 0, 1) ** 0.5
     above = _bell(np.minimum(v, 0), 0.6 * face.nose_to_mouth)
     corner = _bell(beside - 1, 0.5) * _bell(v, 0.14)
     upper_only, lower_only = (0.0, 1.0) if lower_layer else (1.0, 0.0)
 
-    drop = lower_only * LIP_DROP * profile * (1 - onto_jaw) + CHIN_DROP * jaw + 0.04 * corner - upper_only * LIP_RISE * profile * above
-    hollow = -0.05 * np.sign(x) * _bell(np.abs(x) - 0.5, 0.2) * _bell(t - 0.4, 0.5) - 0.02 * side * corner
+    drop = lower_only * LIP_DROP * profile * (1 - onto_jaw) + CHIN_DROP * jaw + 0.06 * corner - upper_only * LIP_RISE * profile * above
+    hollow = -0.05 * np.sign(x) * _bell(np.abs(x) - 0.5, 0.2) * _bell(t - 0.4, 0.5) - 0.035 * side * corner
     rounder = (round_profile - profile) * (lower_only * LIP_DROP * (1 - onto_jaw) - upper_only * LIP_RISE * above)
 
     # Across the mouth: even between the corners, then fading into the cheeks.
     stretch = side * np.where(beside < 1, beside, 1 - _step(beside, 1.0, 2.8)) * _bell(np.maximum(np.abs(v) - 0.1, 0), 0.22)
     near = _bell(v, 0.16) * (1 - _step(beside, 0.6, 1.4))
-    pursed = 0.45 * v * near
+    pursed = 0.35 * v * near
     cheek = sum(_blob(at - place, 0.2) for place in face.cheeks)
     lift = np.minimum(beside, 1) ** 2 * (1 - _step(beside, 1.0, 2.6)) * _bell(v, 0.22)
 
@@ -82,7 +82,7 @@ def fields(face: Anatomy, at: np.ndarray, depth: np.ndarray, bottom: float, lowe
         "wide": (0.06 * stretch, -0.12 * v * near - 0.015 * lift),
         "narrow": (-0.05 * stretch, 0.10 * v * near),
         "round": (-0.42 * face.mouth_half_width * stretch, pursed),
-        "tuck": (zero, -0.05 * upper_only * profile * above + 0.02 * jaw),
+        "tuck": (zero, -0.03 * upper_only * profile * above + 0.02 * jaw),
         "smile": (0.075 * stretch, -0.085 * lift - 0.035 * cheek - 0.05 * v * near),
         "frown": (-0.015 * stretch, 0.07 * lift),
         "brow_raise": (zero, -0.085 * brow),
