@@ -1,5 +1,7 @@
 """A photograph's smile undone: lips together, corners level, no teeth. What the engine needs of a face."""
 
+from dataclasses import replace
+
 import numpy as np
 
 import mesh
@@ -41,7 +43,7 @@ def closed(face: Face, smile: float) -> Face:
     here = now.to_frame(pixels + 0.5)
     line = np.exp(-(((here[..., 1] - now.line(here[..., 0])) / LINE_WIDTH) ** 2)) * _between_corners(now, here)
     picture *= 1 - LINE_SHADE * line[..., None]
-    return Face(np.clip(picture + 0.5, 0, 255).astype(np.uint8), points)
+    return replace(face, picture=np.clip(picture + 0.5, 0, 255).astype(np.uint8), points=points, _rigs={})
 
 
 def _between_corners(face: Anatomy, at: np.ndarray) -> np.ndarray:

@@ -1,17 +1,17 @@
 """Lids that close and eyes that look aside, drawn into the picture of a face before it is warped."""
 
-import cv2
 import numpy as np
 
 import mesh
 import warp
 from anatomy import Anatomy
+from fill import filled
 
 LID_TRAVEL = 0.9  # of the opening of the eye that the upper lid covers; the lower does the rest
 # In eyes' distances:
 LASH = 0.008  # how far the lid's edge lies below its points, so that the lashes are the lid's
-CREASE = 0.05  # the fold above the eye that a closed lid smooths out
-MARGIN = 0.03  # what of lashes and shadow around the eye is not the lid's skin
+CREASE = 0.07  # the fold above the eye that a closed lid smooths out
+MARGIN = (0.05, 0.03)  # what of lashes and shadow above and beside, and below the eye is not the lid's skin
 GAZE_REACH = (0.045, 0.018)  # of the iris at gaze 1
 LASH_WIDTH, LASH_SHADE = 0.011, 0.55
 
@@ -71,13 +71,15 @@ class _Eye:
         self._look = within * np.clip((self._low - self._y) / LASH + 1, 0, 1)
 
         # The closed lid: skin from around the eye grown over it, a little darker where it turns down to the lashes.
-        is_eye = (at[..., 0] > self._x[0] - MARGIN) & (at[..., 0] < self._x[-1] + MARGIN)
-        is_eye &= (self._y > self._edge - MARGIN - LASH) & (self._y < self._low + MARGIN)
-        self._lid = _grown(texture[self.region].astype(np.float32), is_eye)
+        is_eye = (at[..., 0] > self._x[0] - MARGIN[1]) & (at[..., 0] < self._x[-1] + MARGIN[1])
+        is_eye &= (self._y > self._edge - MARGIN[0]) & (self._y < self._low + MARGIN[1])
+        light = texture[self.region].mean(axis=-1)
+        lit = np.clip(light / light[~is_eye].max(), 0.05, 1) ** 2  # lashes and creases are not what a lid looks like
+        self._lid = filled(texture[self.region], is_eye, lit)
         depth = np.clip((self._y - self._edge) / np.maximum(self._opening, 1e-6), 0, 1)
-        self._lid *= (1 - 0.12 * depth)[..., None]
+        self._lid *= (1 - 0.16 * depth)[..., None]
         # Above the open eye, the crease goes as the lid comes down.
-        self._smoothed = np.clip((self._y - self._edge + CREASE) / (0.6 * CREASE), 0, 1) * np.clip(self._opening / 0.03, 0, 1)
+        self._smoothed = np.clip((self._y - self._edge + CREASE) / (0.5 * CREASE), 0, 1) * np.clip(self._opening / 0.02, 0, 1)
         self._lashes = np.clip(self._opening / 0.025, 0, 1)
 
     def _lid_edges(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,19 +117,3 @@ class _Eye:
             patch *= 1 - lash[..., None]
         return np.clip(patch + 0.5, 0, 255).astype(np.uint8)
 
-
-def _grown(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """`picture` [h, w, 3] with `hole` [h, w] filled from around it, smooth: the nearer average first, the lit more than the dark."""
-    light = picture.mean(axis=-1)
-    known = np.where(hole, 0, np.clip(light / light[~hole].max(), 0.05, 1) ** 3).astype(np.float32)
-    filled = np.zeros_like(picture)
-    todo = np.ones(hole.shape, np.float32)
-    for sigma in (1.5, 3, 6, 12, 24, 48):
-        weight = cv2.GaussianBlur(known, (0, 0), sigma)
-        mean = cv2.GaussianBlur(picture * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-6)[..., None]
-        take = todo * np.clip(weight / 0.15, 0, 1)
-        filled += take[..., None] * mean
-        todo -= take
-    filled += todo[..., None] * mean
-    soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.5)[..., None]
-    return picture + (filled - picture) * np.maximum(soft, hole[..., None])

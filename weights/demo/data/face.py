@@ -5,7 +5,7 @@ what lies above the line between the lips and what lies below (movements.py), th
 the lids are drawn into the picture before (eyes.py), the head turns as one and fades into a background that stays.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -21,16 +21,24 @@ from pose import COLUMN
 
 GRID = 128  # cells a side on which displacements are computed
 OVERSAMPLING = 2
+BROWS_BEHIND_GLASSES = 0.3
 BORDER = 0.16  # of the side, over which the head's motion fades
 Crop = tuple[float, float, float]  # left, top, side in pixels of the picture
 
 
 @dataclass
 class Face:
-    """A neutral `picture` [h, w, 3] u8 RGB and its mesh `points` [468, 3]: pixels, 0 at the edge; z grows away from the camera."""
+    """A neutral `picture` [h, w, 3] u8 RGB and its mesh `points` [468, 3]: pixels, 0 at the edge; z grows away from the camera.
+
+    With a `matte` [h, w] f32, 1 on the head, only the head moves, over `background` [h, w, 3] u8, which has no head; without, the
+    picture around the head gives way. Brows move less behind glasses, whose frame would bend.
+    """
 
     picture: np.ndarray
     points: np.ndarray
+    matte: np.ndarray | None = None
+    background: np.ndarray | None = None
+    has_glasses: bool = False
     _rigs: dict = field(default_factory=dict, repr=False, compare=False)
 
     def render(self, pose: np.ndarray, size: int = 128, crop: Crop | None = None) -> np.ndarray:
@@ -58,15 +66,20 @@ class Face:
 
 
 def relit(face: Face, rng: np.random.Generator) -> Face:
-    """The same face in another light: exposure, gamma, white balance, contrast, and more light from one side."""
+    """The same face in another light: exposure, gamma, white balance, and more light from one side."""
     height, width = face.picture.shape[:2]
-    linear = (face.picture.astype(np.float32) / 255) ** rng.uniform(0.8, 1.3)
+    gamma = rng.uniform(0.8, 1.3)
     gain = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, size=3)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.35)
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     side = 1 + strength * np.tanh(1.5 * (x * np.cos(angle) + y * np.sin(angle)))
-    lit = linear * gain.astype(np.float32) * side[..., None].astype(np.float32)
-    return Face((np.clip(lit, 0, 1) * 255 + 0.5).astype(np.uint8), face.points)
+    light = (gain * side[..., None]).astype(np.float32)
+
+    def lit(picture: np.ndarray) -> np.ndarray:
+        return (np.clip((picture.astype(np.float32) / 255) ** gamma * light, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+    background = None if face.background is None else lit(face.background)
+    return replace(face, picture=lit(face.picture), background=background, _rigs={})
 
 
 class _Rig:
@@ -78,6 +91,11 @@ class _Rig:
         self._scale = self.side / span
         to_side = np.array([[self._scale, 0, -left * self._scale], [0, self._scale, -top * self._scale]])
         self._texture = _resampled(face.picture, to_side, self.side)
+        self._matte = None if face.matte is None else _resampled(face.matte, to_side, self.side)
+        self._background = None if face.background is None else _resampled(face.background, to_side, self.side)
+        self._behaviour = np.ones(len(movements.MOVEMENTS), np.float32)
+        if face.has_glasses:
+            self._behaviour[[movements.MOVEMENTS.index(name) for name in ("brow_raise", "brow_furrow")]] = BROWS_BEHIND_GLASSES
         points = (face.points - [left, top, 0]) * self._scale
         self.anatomy = Anatomy(points)
 
@@ -110,7 +128,7 @@ class _Rig:
 
     def render(self, pose: np.ndarray) -> np.ndarray:
         texture = self._eyes.draw(self._texture, *_lids_and_gaze(pose))
-        amount = movements.amounts(pose)
+        amount = movements.amounts(pose) * self._behaviour
         target = self._nodes + self._head_shift(pose)
         maps, below = zip(*(self._solve(amount, target, layer) for layer in range(2)))
         picture = warp.sampled(texture, maps[0])
@@ -127,17 +145,21 @@ class _Rig:
         mouth = inside + (lower - inside) * np.clip(1.5 + below[1][region], 0, 1)[..., None]
         tuck = float(pose[COLUMN["tuck"]])
         if tuck > 0:
-            teeth = tuck * self._mouth.upper_teeth(at, self.anatomy.unit_px)[..., None]
-            mouth += (self._mouth.teeth_colour(at) - mouth) * teeth
+            across = np.clip(1.2 - (at[..., 0] / (0.8 * self.anatomy.mouth_half_width)) ** 2, 0, 1)
+            teeth = (tuck * across * self._mouth.upper_teeth(at, self.anatomy.unit_px))[..., None]
+            mouth += (0.8 * self._mouth.teeth_colour(at) - mouth) * teeth
         mouth += (upper - mouth) * np.clip(0.5 - below[0][region], 0, 1)[..., None]
         picture[region] = np.clip(mouth + 0.5, 0, 255).astype(np.uint8)
+        if self._matte is not None:
+            matte = warp.sampled(self._matte, maps[0])
+            picture = cv2.blendLinear(picture, self._background, matte, 1 - matte)
         return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
     def points(self, pose: np.ndarray) -> np.ndarray:
         """The mesh's points [468, 2] in pixels of the rendered size."""
         lids, _ = _lids_and_gaze(pose)
         places = self._eyes.moved(self.anatomy.points, lids)
-        places = places + np.tensordot(movements.amounts(pose), self._point_fields, axes=1)
+        places = places + np.tensordot(movements.amounts(pose) * self._behaviour, self._point_fields, axes=1)
         turn, shift = self._head_motion(pose)
         moved = self._pivot + shift + (self.anatomy.to_pixels(places) - self._pivot) @ turn.T
         return moved / OVERSAMPLING
@@ -169,7 +191,7 @@ class _Rig:
         across = (self._nodes[..., 0] + 0.5) / GRID
         down = (self._nodes[..., 1] + 0.5) / GRID
         chin = float(self.anatomy.to_pixels(np.array([0.0, self.anatomy.mouth_y + self.anatomy.chin]))[1]) / self.side
-        weight = np.minimum(np.minimum(across, 1 - across), down) / BORDER
+        weight = np.minimum(np.minimum(across, 1 - across), down) / BORDER if self._matte is None else np.ones_like(down)
         weight = np.clip(np.minimum(weight, (1 - down) / max(1 - chin, BORDER)), 0, 1)
         return (weight * weight * (3 - 2 * weight))[..., None]
 
@@ -194,7 +216,7 @@ def _lids_and_gaze(pose: np.ndarray) -> tuple[float, tuple[float, float]]:
 def _resampled(picture: np.ndarray, to_side: np.ndarray, side: int) -> np.ndarray:
     """`picture` through the affine map `to_side` [2, 3] (pixels' edges at whole numbers) to [side, side, 3], blurred first if smaller."""
     scale = to_side[0, 0]
-    if scale < 1:
+    if scale < 1:  # as much blur as the smaller grid needs
         picture = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale)
     centred = to_side.copy()
     centred[:, 2] += 0.5 * scale - 0.5

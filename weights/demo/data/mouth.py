@@ -27,7 +27,8 @@ class Mouth:
     def upper_teeth(self, at: np.ndarray, unit_px: float) -> np.ndarray:
         """How much of each pixel is upper teeth, [h, w]; `at` as in `draw`."""
         x, y = at[..., 0], at[..., 1]
-        return _edge(UPPER_TEETH_END - 0.45 * x**2 - y, unit_px) * np.clip(3 - np.abs(x) / (0.33 * self._half_width), 0, 1)
+        sides = _smooth(2.6 - 2.0 * np.abs(x) / self._half_width)
+        return _edge(UPPER_TEETH_END - 0.5 * x**2 - y, unit_px, 0.012) * sides
 
     def teeth_colour(self, at: np.ndarray) -> np.ndarray:
         """[h, w, 3], with faint lines between the teeth and less light towards the sides."""
@@ -48,12 +49,12 @@ class Mouth:
 
         picture = np.broadcast_to(self._throat, (*x.shape, 3)).copy()
         # The tongue lies in the lower jaw; its back fades into the throat. Raised, its tip goes to the upper teeth.
-        back = 0.02 - 0.12 * open_ + 1.3 * x**2 - tongue_up * (0.0 + CHIN_DROP * 0.9 * open_)
+        back = 0.02 - 0.12 * open_ + 1.3 * x**2 - tongue_up * CHIN_DROP * 0.9 * open_
         from_back = np.clip((in_jaw - back) / 0.10, 0, 1)
         groove = 1 - 0.14 * np.exp(-((x / 0.018) ** 2)) * from_back
         lit = (0.45 + 0.55 * from_back) * groove
         picture = _over(picture, lit[..., None] * self._tongue, _smooth((in_jaw - back + 0.02) / 0.08))
-        lower = _edge(in_jaw - LOWER_TEETH_START - 0.5 * x**2, unit_px) * np.clip(3 - np.abs(x) / (0.27 * self._half_width), 0, 1)
+        lower = _edge(in_jaw - LOWER_TEETH_START - 0.5 * x**2, unit_px, 0.012) * _smooth(2.6 - 2.4 * np.abs(x) / self._half_width)
         picture = _over(picture, 0.82 * self.teeth_colour(at), lower)
         picture = _over(picture, self.teeth_colour(at), self.upper_teeth(at, unit_px))
         shadow = 0.42 + 0.58 * np.clip(below_lip / 0.06, 0, 1)

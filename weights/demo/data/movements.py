@@ -60,8 +60,8 @@ def fields(face: Anatomy, at: np.ndarray, depth: np.ndarray, bottom: float, lowe
     corner = _bell(beside - 1, 0.5) * _bell(v, 0.14)
     upper_only, lower_only = (0.0, 1.0) if lower_layer else (1.0, 0.0)
 
-    drop = lower_only * LIP_DROP * profile * (1 - onto_jaw) + CHIN_DROP * jaw + 0.06 * corner - upper_only * LIP_RISE * profile * above
-    hollow = -0.05 * np.sign(x) * _bell(np.abs(x) - 0.5, 0.2) * _bell(t - 0.4, 0.5) - 0.035 * side * corner
+    drop = lower_only * LIP_DROP * profile * (1 - onto_jaw) + CHIN_DROP * jaw + 0.07 * corner - upper_only * LIP_RISE * profile * above
+    hollow = -0.05 * np.sign(x) * _bell(np.abs(x) - 0.5, 0.2) * _bell(t - 0.4, 0.5) - 0.045 * side * corner
     rounder = (round_profile - profile) * (lower_only * LIP_DROP * (1 - onto_jaw) - upper_only * LIP_RISE * above)
 
     # Across the mouth: even between the corners, then fading into the cheeks.

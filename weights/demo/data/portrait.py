@@ -6,26 +6,31 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import mesh
 from closing import closed
 from face import Face
+from fill import filled
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parents[2] / "tests" / "fixtures" / "portraits"
-SIDE = 384  # pixels of the face's square crop
-FACE_HEIGHT = 0.56  # from hairline to chin, of the crop's side
-CENTRE_DOWN = 0.53  # of the face's height in the crop
-SMILES = {"astronaut": 1.1, "grace_hopper": 0.0}  # in the photograph, as a pose counts it
-NAMES = tuple(SMILES)
+NAMES = ("astronaut", "grace_hopper")
+SIDE = 384  # pixels of the head's square crop
 
 
 def portrait(name: str) -> Face:
     """The portrait `name` of NAMES, cropped to the head, mouth closed and neutral: a picture of SIDE x SIDE."""
     picture = cv2.cvtColor(cv2.imread(str(PICTURES / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
-    points = np.array(json.loads((HERE / "portraits" / f"{name}.json").read_text()))
-    top, chin = points[10], points[152]
-    scale = SIDE * FACE_HEIGHT / (chin[1] - top[1])
-    corner = np.append((top + chin)[:2] / 2 - np.array([0.5, CENTRE_DOWN]) * SIDE / scale, 0)
-    to_crop = np.array([[scale, 0, 0.0], [0, scale, 0.0]])
-    to_crop[:, 2] = -scale * corner[:2] + 0.5 * scale - 0.5
-    crop = cv2.warpAffine(picture, to_crop, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return closed(Face(crop, (points - corner) * scale), SMILES[name])
+    known = json.loads((HERE / "portraits" / f"{name}.json").read_text())
+    left, top, side = known["crop"]
+    crop = cv2.resize(picture[top : top + side, left : left + side], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    points = (np.array(known["points"]) - [left, top, 0]) * (SIDE / side)
+    matte = cv2.imread(str(HERE / "portraits" / f"{name}_matte.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    face = Face(crop, points, matte, _behind(crop, matte, points[mesh.CHIN, 1] + 10), known["has_glasses"])
+    return closed(face, known["smile"])
+
+
+def _behind(picture: np.ndarray, matte: np.ndarray, neck_y: float) -> np.ndarray:
+    """`picture` without its head, [SIDE, SIDE, 3] u8: the neck stays, what the head hid is filled from around it."""
+    head = cv2.dilate((matte > 0.02).astype(np.uint8), np.ones((7, 7))).astype(bool)
+    head[int(neck_y) :] = False
+    return np.clip(filled(picture, head) + 0.5, 0, 255).astype(np.uint8)
