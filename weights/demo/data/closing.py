@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 import mesh
@@ -11,11 +12,12 @@ from anatomy import Anatomy
 from face import Face
 
 LIP_MARGIN = 0.012  # of each lip's edge that is cut away, in eyes' distances: teeth shine into it
+NOT_RED = np.array([0.3, 1.0, 0.9])  # what reddening takes of each channel
 LINE_WIDTH, LINE_SHADE = 0.010, 0.35  # of the line painted between the lips
 
 
-def closed(face: Face, smile: float) -> Face:
-    """`face` with its lips closed and `smile` (as a pose counts it) taken away."""
+def closed(face: Face, smile: float, redden: float = 0.0) -> Face:
+    """`face` with its lips closed and `smile` (as a pose counts it) taken away; pale lips are reddened by `redden` in [0, 1]."""
     height, width = face.picture.shape[:2]
     anatomy = Anatomy(face.points)
     pixels = warp.centres(width, height)
@@ -43,7 +45,16 @@ def closed(face: Face, smile: float) -> Face:
     here = now.to_frame(pixels + 0.5)
     line = np.exp(-(((here[..., 1] - now.line(here[..., 0])) / LINE_WIDTH) ** 2)) * _between_corners(now, here)
     picture *= 1 - LINE_SHADE * line[..., None]
+    picture *= 1 - redden * _lips(points, width, height)[..., None] * NOT_RED
     return replace(face, picture=np.clip(picture + 0.5, 0, 255).astype(np.uint8), points=points, _rigs={})
+
+
+def _lips(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """How much of each pixel is lip, [height, width] f32."""
+    outline = points[list(mesh.LIPS_OUTLINE), :2]
+    lips = np.zeros((height, width), np.float32)
+    cv2.fillPoly(lips, [np.round((outline - 0.5) * 16).astype(np.int32)], 1.0, cv2.LINE_8, 4)
+    return cv2.GaussianBlur(lips, (0, 0), width / 200)
 
 
 def _between_corners(face: Anatomy, at: np.ndarray) -> np.ndarray:

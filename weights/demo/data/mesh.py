@@ -5,6 +5,7 @@ import numpy as np
 # The inner lips from the face's right corner to its left (in the picture: from left to right), corners included.
 UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+LIPS_OUTLINE = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 UPPER_LIP = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291) + UPPER_INNER_LIP
 LOWER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375) + LOWER_INNER_LIP[1:-1]
 # The four rows of points within the red of each lip, between its outer and inner edge.

@@ -52,7 +52,7 @@ class Mouth:
         back = 0.02 - 0.12 * open_ + 1.3 * x**2 - tongue_up * CHIN_DROP * 0.9 * open_
         from_back = np.clip((in_jaw - back) / 0.10, 0, 1)
         groove = 1 - 0.14 * np.exp(-((x / 0.018) ** 2)) * from_back
-        lit = (0.45 + 0.55 * from_back) * groove
+        lit = (0.35 + 0.45 * from_back) * groove
         picture = _over(picture, lit[..., None] * self._tongue, _smooth((in_jaw - back + 0.02) / 0.08))
         lower = _edge(in_jaw - LOWER_TEETH_START - 0.5 * x**2, unit_px, 0.012) * _smooth(2.6 - 2.4 * np.abs(x) / self._half_width)
         picture = _over(picture, 0.82 * self.teeth_colour(at), lower)

@@ -67,7 +67,7 @@ def fields(face: Anatomy, at: np.ndarray, depth: np.ndarray, bottom: float, lowe
     # Across the mouth: even between the corners, then fading into the cheeks.
     stretch = side * np.where(beside < 1, beside, 1 - _step(beside, 1.0, 2.8)) * _bell(np.maximum(np.abs(v) - 0.1, 0), 0.22)
     near = _bell(v, 0.16) * (1 - _step(beside, 0.6, 1.4))
-    pursed = 0.35 * v * near
+    pursed = 0.28 * v * near
     cheek = sum(_blob(at - place, 0.2) for place in face.cheeks)
     lift = np.minimum(beside, 1) ** 2 * (1 - _step(beside, 1.0, 2.6)) * _bell(v, 0.22)
 

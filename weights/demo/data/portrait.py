@@ -26,7 +26,7 @@ def portrait(name: str) -> Face:
     points = (np.array(known["points"]) - [left, top, 0]) * (SIDE / side)
     matte = cv2.imread(str(HERE / "portraits" / f"{name}_matte.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     face = Face(crop, points, matte, _behind(crop, matte, points[mesh.CHIN, 1] + 10), known["has_glasses"])
-    return closed(face, known["smile"])
+    return closed(face, known["smile"], known["redden"])
 
 
 def _behind(picture: np.ndarray, matte: np.ndarray, neck_y: float) -> np.ndarray:
