@@ -122,7 +122,7 @@ class _Rig:
         pixels = warp.centres(self.side, self.side)
         self._pixels = pixels
         self._eyes = Eyes(self.anatomy, self._texture, self.anatomy.to_frame(pixels + 0.5))
-        self._mouth = Mouth(self.anatomy, _skin(self._texture, points))
+        self._mouth = Mouth(self.anatomy, _white(self._texture, points))
         self._held = self._head_weight(bottom)
         self._pivot = self.anatomy.to_pixels(np.array([self.anatomy.mouth_x, self.anatomy.mouth_y + self.anatomy.chin + 0.25]))
 
@@ -242,9 +242,15 @@ def _depth(points: np.ndarray, face: Anatomy, at: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(depth.astype(np.float32), (0, 0), 0.06 * cells)
 
 
-def _skin(texture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The mean colour of both cheeks, [3]."""
+def _white(texture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The colour of a white thing in the picture's light, [3]: of the eyes, or of the cheeks where the eyes are darker."""
+    eyes = np.zeros(texture.shape[:2], np.uint8)
+    for upper, lower in mesh.EYES:
+        cv2.fillPoly(eyes, [np.round(points[list(upper + lower[-2:0:-1]), :2]).astype(np.int32)], 1)
+    inside = texture[eyes.astype(bool)].astype(np.float64)
+    of_eyes = inside[np.argsort(inside.sum(axis=1))[len(inside) * 8 // 10 :]].mean(axis=0)
     places = points[[index for cheek in mesh.CHEEKS for index in cheek], :2].astype(int)
-    low, high = np.array([0, 0]), np.array(texture.shape[1::-1]) - 1
-    x, y = np.clip(places, low, high).T
-    return cv2.blur(texture, (7, 7))[y, x].astype(np.float64).mean(axis=0)
+    x, y = np.clip(places, 0, np.array(texture.shape[1::-1]) - 1).T
+    of_cheeks = cv2.blur(texture, (7, 7))[y, x].astype(np.float64).mean(axis=0)
+    white = of_eyes if of_eyes.mean() > of_cheeks.mean() else of_cheeks
+    return white.mean() * (white / white.mean()) ** 0.5  # skin, and eyes in small pictures, are redder than the light on them

@@ -9,7 +9,7 @@ from pose import COLUMN
 THROAT = np.array([52.0, 20.0, 22.0])
 TONGUE = np.array([166.0, 82.0, 84.0])
 TEETH = np.array([216.0, 206.0, 192.0])
-SKIN = 165.0  # mean of a well lit cheek for which the colours above hold
+WHITE = 185.0  # mean of the whites of eyes in light for which the colours above hold
 # In eyes' distances below the line of the closed lips.
 UPPER_TEETH_END = 0.040
 LOWER_TEETH_START = 0.045
@@ -17,10 +17,10 @@ TOOTH_WIDTH = 0.062
 
 
 class Mouth:
-    """The inside of a face's mouth, in the light of its cheeks, `skin` [3] RGB."""
+    """The inside of a face's mouth, in a light in which the whites of eyes have the colour `white` [3] RGB."""
 
-    def __init__(self, face: Anatomy, skin: np.ndarray):
-        light = np.sqrt(np.clip(skin / skin.mean(), 0.7, 1.3)) * np.clip(skin.mean() / SKIN, 0.25, 1.2)
+    def __init__(self, face: Anatomy, white: np.ndarray):
+        light = np.clip(white / WHITE, 0.25, 1.2)
         self._throat, self._tongue, self._teeth = THROAT * light, TONGUE * light, TEETH * light
         self._half_width = face.mouth_half_width
 
