@@ -68,9 +68,9 @@ class Face:
 def relit(face: Face, rng: np.random.Generator) -> Face:
     """The same face in another light: exposure, gamma, white balance, and more light from one side."""
     height, width = face.picture.shape[:2]
-    gamma = rng.uniform(0.8, 1.3)
-    gain = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, size=3)
-    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.35)
+    gamma = rng.uniform(0.85, 1.3)
+    gain = rng.uniform(0.7, 1.08) * rng.uniform(0.93, 1.07, size=3)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     side = 1 + strength * np.tanh(1.5 * (x * np.cos(angle) + y * np.sin(angle)))
     light = (gain * side[..., None]).astype(np.float32)
@@ -151,7 +151,7 @@ class _Rig:
         mouth += (upper - mouth) * np.clip(0.5 - below[0][region], 0, 1)[..., None]
         picture[region] = np.clip(mouth + 0.5, 0, 255).astype(np.uint8)
         if self._matte is not None:
-            matte = warp.sampled(self._matte, maps[0])
+            matte = cv2.remap(self._matte, maps[0], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
             picture = cv2.blendLinear(picture, self._background, matte, 1 - matte)
         return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
