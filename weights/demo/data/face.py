@@ -228,15 +228,15 @@ def _depth(points: np.ndarray, face: Anatomy, at: np.ndarray) -> np.ndarray:
     ears = points[list(mesh.EARS), 2].mean()
     front = np.clip((ears - points[:, 2]) / face.unit_px, 0, None)
     centre = face.points[list(mesh.EARS)].mean(axis=0)
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    ring = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    forehead = float(front[mesh.FOREHEAD])
-    hair = centre + ring * face.half_width * 1.35
-    hair_front = np.where(ring[:, 1] < 0, -ring[:, 1] * 0.6 * forehead, 0)
-    far = np.concatenate([centre + ring * face.half_width * 2.2, centre + ring * 50])
-    outside = np.linalg.norm(hair - centre, axis=1) > 0
-    places = np.concatenate([face.points, hair[outside], far])
-    values = np.concatenate([front, hair_front, np.zeros(len(far))])
+    # The hair over the forehead lies about as far in front as the forehead; below the jaw the neck falls off to the still body.
+    upwards = np.linspace(-np.pi, 0, 13)
+    over_head = centre + 1.35 * face.half_width * np.stack([np.cos(upwards), np.sin(upwards)], axis=-1)
+    hair = -np.sin(upwards) * 0.6 * front[mesh.FOREHEAD]
+    around = np.linspace(-np.pi, np.pi, 24, endpoint=False)
+    ring = np.stack([np.cos(around), np.sin(around)], axis=-1)
+    still = np.concatenate([centre + ring * face.half_width * radius for radius in (2.4, 50)])
+    places = np.concatenate([face.points, over_head, still])
+    values = np.concatenate([front, hair, np.zeros(len(still))])
     depth = LinearNDInterpolator(places, values, fill_value=0.0)(at)
     cells = 1 / float(np.linalg.norm(at[0, 1] - at[0, 0]))
     return cv2.GaussianBlur(depth.astype(np.float32), (0, 0), 0.06 * cells)

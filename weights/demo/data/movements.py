@@ -78,7 +78,7 @@ def fields(face: Anatomy, at: np.ndarray, depth: np.ndarray, bottom: float, lowe
 
     pairs = {
         "open": (hollow, drop),
-        "open_round": (zero, rounder),
+        "open_round": (0.15 * face.mouth_half_width * stretch, rounder),
         "wide": (0.06 * stretch, -0.12 * v * near - 0.015 * lift),
         "narrow": (-0.05 * stretch, 0.10 * v * near),
         "round": (-0.42 * face.mouth_half_width * stretch, pursed),
