@@ -1,7 +1,7 @@
 """A face's own frame, and the places in it that movements hang on.
 
-The frame: its origin between the outer corners of the eyes, x along them to the right of the picture, y towards the mouth, unit
-the distance between them (the eyes' distance). All other modules of the engine measure in it.
+The frame: its origin between the outer corners of the eyes, x along them to the right of the picture, y towards the
+mouth, unit the distance between them (the eyes' distance). All other modules of the engine measure in it.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ class Anatomy:
         return d @ self.axes * self.unit_px
 
     def line(self, x: np.ndarray, of_lower: bool | None = None) -> np.ndarray:
-        """y of the line between the lips at `x`: of the upper's edge, of the lower's, or half way; level outside the corners."""
+        """y of the line between the lips at `x`: the upper's edge, the lower's, or half way; level beside the mouth."""
         if of_lower is None:
             return (self.line(x, False) + self.line(x, True)) / 2
         return np.interp(x, *self.lines[of_lower])

@@ -1,7 +1,7 @@
-"""How well a tracker reads the engine's faces: `check_face.py [--drawn N] [--sheet SHEET.png]` (needs mediapipe 0.10.14).
+"""How well a tracker reads the engine's faces (needs mediapipe 0.10.14).
 
-Prints for each face how many of 100 random poses were found, the tracker's distance from the landmarks by construction in parts of
-the distance between the eyes, and the tracker's mouth opening beside the pose's.
+Prints for each face how many of 100 random poses were found, the tracker's distance from the landmarks by construction
+in parts of the distance between the eyes, and the tracker's mouth opening beside the pose's.
 """
 
 import argparse
@@ -31,8 +31,8 @@ def pose(**values: float) -> np.ndarray:
 
 SHEET = [
     [pose(open=x) for x in (0, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2)],
-    [pose(tuck=1), pose(open=0.4, round=0.8), pose(open=0.12, round=1), pose(open=0.15, wide=1), pose(open=0.5, wide=0.6),
-     pose(open=0.25, tongue=1), pose(round=1), pose(wide=1)],
+    [pose(tuck=1), pose(open=0.4, round=0.8), pose(open=0.12, round=1), pose(open=0.15, wide=1),
+     pose(open=0.5, wide=0.6), pose(open=0.25, tongue=1), pose(round=1), pose(wide=1)],
     [pose(smile=1), pose(smile=0.5, open=0.2), pose(smile=1, open=0.5), pose(smile=-1), pose(smile=-1, open=0.3),
      pose(brow_raise=1), pose(brow_raise=-1), pose(brow_furrow=1)],
     [pose(lids=x) for x in (-0.3, 0.25, 0.5, 0.75, 1)] + [pose(gaze_x=1), pose(gaze_x=-1), pose(gaze_y=1)],
@@ -44,12 +44,23 @@ SHEET = [
 def random_pose(rng: np.random.Generator) -> np.ndarray:
     """A pose of speech with some emotion and head motion, mouth shut in a quarter of all."""
     return pose(
-        open=max(0, rng.uniform(-0.3, 1)), wide=rng.uniform(-0.5, 0.6), round=max(0, rng.uniform(-1, 1)),
-        tongue=max(0, rng.uniform(-1, 1)), smile=rng.uniform(-0.7, 0.9), brow_raise=rng.uniform(-0.7, 0.8),
-        brow_furrow=max(0, rng.uniform(-1, 0.8)), lids=max(-0.2, rng.uniform(-2, 1)), gaze_x=rng.uniform(-0.7, 0.7),
-        gaze_y=rng.uniform(-0.5, 0.5), shift_x=rng.uniform(-0.03, 0.03), shift_y=rng.uniform(-0.03, 0.03),
-        roll=rng.uniform(-0.08, 0.08), scale=rng.uniform(0.95, 1.05), yaw=rng.uniform(-0.2, 0.2), pitch=rng.uniform(-0.12, 0.12),
-    )  # fmt: skip
+        open=max(0, rng.uniform(-0.3, 1)),
+        wide=rng.uniform(-0.5, 0.6),
+        round=max(0, rng.uniform(-1, 1)),
+        tongue=max(0, rng.uniform(-1, 1)),
+        smile=rng.uniform(-0.7, 0.9),
+        brow_raise=rng.uniform(-0.7, 0.8),
+        brow_furrow=max(0, rng.uniform(-1, 0.8)),
+        lids=max(-0.2, rng.uniform(-2, 1)),
+        gaze_x=rng.uniform(-0.7, 0.7),
+        gaze_y=rng.uniform(-0.5, 0.5),
+        shift_x=rng.uniform(-0.03, 0.03),
+        shift_y=rng.uniform(-0.03, 0.03),
+        roll=rng.uniform(-0.08, 0.08),
+        scale=rng.uniform(0.95, 1.05),
+        yaw=rng.uniform(-0.2, 0.2),
+        pitch=rng.uniform(-0.12, 0.12),
+    )
 
 
 def tracker() -> Callable[[np.ndarray], np.ndarray | None]:
@@ -57,7 +68,8 @@ def tracker() -> Callable[[np.ndarray], np.ndarray | None]:
     net = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=True)
 
     def track(picture: np.ndarray) -> np.ndarray | None:
-        found = net.process(cv2.resize(picture, None, fx=UPSCALE, fy=UPSCALE, interpolation=cv2.INTER_CUBIC)).multi_face_landmarks
+        larger = cv2.resize(picture, None, fx=UPSCALE, fy=UPSCALE, interpolation=cv2.INTER_CUBIC)
+        found = net.process(larger).multi_face_landmarks
         if not found:
             return None
         # MediaPipe counts from the first pixel's centre.
@@ -82,12 +94,14 @@ def check(name: str, face: Face, track: Callable[[np.ndarray], np.ndarray | None
         if seen is not None:
             errors.append(np.linalg.norm(seen - true, axis=1) / np.linalg.norm(true[36] - true[45]))
             openings.append((row[COLUMN["open"]], opening(seen)))
-    parts = {"jaw": slice(0, 17), "brows": slice(17, 27), "nose": slice(27, 36), "eyes": slice(36, 48), "mouth": slice(48, 68)}
-    distances = ", ".join(f"{part} {np.mean(np.array(errors)[:, points]):.3f}" for part, points in parts.items())
+    parts = {"jaw": (0, 17), "brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68)}
+    distances = ", ".join(f"{part} {np.mean(np.array(errors)[:, a:b]):.3f}" for part, (a, b) in parts.items())
     correlation = np.corrcoef(np.array(openings).T)[0, 1]
-    print(f"{name}: found {len(errors)} of {count}; off by {np.mean(errors):.3f} ({distances}); opening correlates {correlation:.3f}")
-    seen = [track(face.render(pose(open=x))) for x in OPENINGS]
-    print("  open " + ", ".join(f"{x:g}: {'none' if s is None else f'{opening(s):.3f}'}" for x, s in zip(OPENINGS, seen)))
+    print(f"{name}: found {len(errors)} of {count}; off by {np.mean(errors):.3f} ({distances})")
+    print(f"  opening correlates {correlation:.3f}")
+    for amount in OPENINGS:
+        seen = track(face.render(pose(open=amount)))
+        print(f"  open {amount:g}: {'none' if seen is None else f'{opening(seen):.3f}'}")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ LINE_WIDTH, LINE_SHADE = 0.010, 0.35  # of the line painted between the lips
 
 
 def closed(face: Face, smile: float, redden: float = 0.0) -> Face:
-    """`face` with its lips closed and `smile` (as a pose counts it) taken away; pale lips are reddened by `redden` in [0, 1]."""
+    """`face` with lips closed and `smile` (as a pose counts it) taken away, pale lips reddened by `redden`, 0 to 1."""
     height, width = face.picture.shape[:2]
     anatomy = Anatomy(face.points)
     pixels = warp.centres(width, height)

@@ -56,7 +56,9 @@ class _Eye:
         rows, columns = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
         self.region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         self._place = warp.centres(texture.shape[1], texture.shape[0])[self.region]
-        self._to_texture = np.linalg.inv(np.stack([at[0, 1] - at[0, 0], at[1, 0] - at[0, 0]], axis=1)).astype(np.float32)
+        self._to_texture = np.linalg.inv(np.stack([at[0, 1] - at[0, 0], at[1, 0] - at[0, 0]], axis=1)).astype(
+            np.float32
+        )
         self._unit_px = face.unit_px
         at = at[self.region]
         self._y = at[..., 1]
@@ -66,7 +68,9 @@ class _Eye:
 
         # Looking aside moves the middle of the eye most, its corners and lids not at all.
         across = np.clip((at[..., 0] - self._x[0]) / (self._x[-1] - self._x[0]), 0, 1)
-        within = (4 * across * (1 - across)) ** 0.5 * np.clip(self._opening / max(float(self._opening.max()), 1e-6), 0, 1)
+        within = (4 * across * (1 - across)) ** 0.5 * np.clip(
+            self._opening / max(float(self._opening.max()), 1e-6), 0, 1
+        )
         within = within * np.clip((self._y - self._edge) / LASH + 1, 0, 1)
         self._look = within * np.clip((self._low - self._y) / LASH + 1, 0, 1)
 
@@ -79,7 +83,9 @@ class _Eye:
         depth = np.clip((self._y - self._edge) / np.maximum(self._opening, 1e-6), 0, 1)
         self._lid *= (1 - 0.16 * depth)[..., None]
         # Above the open eye, the crease goes as the lid comes down.
-        self._smoothed = np.clip((self._y - self._edge + CREASE) / (0.5 * CREASE), 0, 1) * np.clip(self._opening / 0.02, 0, 1)
+        self._smoothed = np.clip((self._y - self._edge + CREASE) / (0.5 * CREASE), 0, 1) * np.clip(
+            self._opening / 0.02, 0, 1
+        )
         self._lashes = np.clip(self._opening / 0.025, 0, 1)
 
     def _lid_edges(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +100,10 @@ class _Eye:
         down = np.where(
             y < (upper + lower) / 2,
             lids * LID_TRAVEL * (lower - upper) * np.clip((y - self._top) / (upper - LASH - self._top), 0, 1),
-            -max(lids, 0) * (1 - LID_TRAVEL) * (lower - upper) * np.clip((self._bottom - y) / (self._bottom - lower), 0, 1),
+            -max(lids, 0)
+            * (1 - LID_TRAVEL)
+            * (lower - upper)
+            * np.clip((self._bottom - y) / (self._bottom - lower), 0, 1),
         )
         near = (x >= self._x[0]) & (x <= self._x[-1]) & (y > self._top) & (y < self._bottom)
         return np.where(near, down, 0)
@@ -107,7 +116,9 @@ class _Eye:
         up = np.minimum(edge - self._edge, 0) * np.clip((self._y - self._top) / (self._edge - self._top), 0, 1)
         up = up * np.clip((self._low - self._y) / np.maximum(self._opening, 1e-6), 0, 1)
         rise = closing * (1 - LID_TRAVEL) * self._opening * self._rise_fade
-        shift = np.stack([-gaze[0] * GAZE_REACH[0] * self._look, rise - up - gaze[1] * GAZE_REACH[1] * self._look], axis=-1)
+        shift = np.stack(
+            [-gaze[0] * GAZE_REACH[0] * self._look, rise - up - gaze[1] * GAZE_REACH[1] * self._look], axis=-1
+        )
         patch = warp.sampled(texture, self._place + shift.astype(np.float32) @ self._to_texture.T).astype(np.float32)
         if closing > 0:
             comes = min(closing / 0.25, 1.0)
@@ -116,4 +127,3 @@ class _Eye:
             lash = np.exp(-(((self._y - edge) / LASH_WIDTH) ** 2)) * self._lashes * LASH_SHADE * comes
             patch *= 1 - lash[..., None]
         return np.clip(patch + 0.5, 0, 255).astype(np.uint8)
-

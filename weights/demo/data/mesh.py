@@ -28,14 +28,14 @@ EARS = (127, 234, 356, 454)
 # The points whose mean is each of iBUG's 68 (src/face/mesh.rs says how near they come to dlib's).
 # fmt: off
 _OF_IBUG = (
-    (127,), (234,), (132,), (58,), (172,), (136,), (149,), (148,), (152,), (377,), (378,), (365,), (397,), (288,), (361,),
-    (454,), (356,), (70,), (63,), (105,), (66,), (107,), (336,), (296,), (334,), (293,), (300,), (168,), (197,), (195, 5),
-    (4,), (75,), (97,), (2,), (326,), (305,), (33,), (160,), (158,), (133,), (153,), (144,), (362,), (385,), (387,),
-    (263,), (373,), (380,), (61,), (39,), (37,), (0,), (267,), (269,), (291,), (321, 405), (314,), (17,), (84,), (91, 181),
-    (78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,),
+    (127,), (234,), (132,), (58,), (172,), (136,), (149,), (148,), (152,), (377,), (378,), (365,), (397,), (288,),
+    (361,), (454,), (356,), (70,), (63,), (105,), (66,), (107,), (336,), (296,), (334,), (293,), (300,), (168,),
+    (197,), (195, 5), (4,), (75,), (97,), (2,), (326,), (305,), (33,), (160,), (158,), (133,), (153,), (144,), (362,),
+    (385,), (387,), (263,), (373,), (380,), (61,), (39,), (37,), (0,), (267,), (269,), (291,), (321, 405), (314,),
+    (17,), (84,), (91, 181), (78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,),
 )
-# Where dlib's points 0 to 8 lie from these, x towards the face's left ear and y towards the mouth, in parts of the distance
-# between the eyes' centres; 9 to 16 mirror 7 to 0 (src/face/mesh.rs, JAW_OFFSETS).
+# Where dlib's points 0 to 8 lie from these, x towards the face's left ear and y towards the mouth, in parts of the
+# distance between the eyes' centres; 9 to 16 mirror 7 to 0 (src/face/mesh.rs, JAW_OFFSETS).
 _JAW_OFFSETS = np.array([
     [-0.014, 0.003], [-0.010, 0.059], [-0.026, -0.142], [-0.046, -0.115], [-0.045, -0.052], [0.011, 0.028],
     [-0.043, -0.012], [-0.088, 0.000], [0.000, 0.026],
@@ -44,7 +44,7 @@ _JAW_OFFSETS = np.array([
 
 
 def to_ibug(points: np.ndarray) -> np.ndarray:
-    """iBUG's 68 points [68, 2] of the mesh's `points` [468, 2 or more], in the same unit, the jaw where dlib's would lie."""
+    """iBUG's 68 points [68, 2] of the mesh's `points` [468, 2 or more], in its unit, the jaw where dlib's would lie."""
     face = np.array([points[list(group), :2].mean(axis=0) for group in _OF_IBUG])
     right, left = face[36:42].mean(axis=0), face[42:48].mean(axis=0)
     along = left - right

@@ -12,8 +12,9 @@ def centres(width: int, height: int) -> np.ndarray:
 
 
 def sampled(image: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """`image` [h, w, ...] at columns and rows `where` [rows, columns, 2], counted at the cells' centres; outside the border's value."""
-    return cv2.remap(image, np.ascontiguousarray(where, np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    """`image` [h, w, ...] at columns and rows `where` [..., 2], whole at cells' centres; its border goes on outside."""
+    where = np.ascontiguousarray(where, np.float32)
+    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def sampled_at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -24,7 +25,7 @@ def sampled_at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 def origins(moved_by: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Which places [h, w, 2] a displacement `moved_by` [cells, cells, 2] (in cells) brings to `target` [h, w, 2].
 
-    Fixed point of p = target - moved_by(p): it converges where the displacement changes by less than a cell from one to the next.
+    Fixed point of p = target - moved_by(p), which converges where the displacement changes by less than a cell a cell.
     """
     source = target
     for _ in range(INVERSION_STEPS):
