@@ -2,8 +2,8 @@
 
 A pose moves two layers of the picture, what lies above the line between the lips and what lies below (movements.py);
 where they part, the mouth's inside shows (mouth.py). The lids are drawn into the picture before (eyes.py). Then the
-head turns as one over what is behind it. Displacements are made on a coarse grid and inverted there; the picture is sampled
-at twice the size that is asked for.
+head turns as one over what is behind it. Displacements are made on a coarse grid and inverted there; the picture is
+sampled at twice the size that is asked for.
 """
 
 from __future__ import annotations
