@@ -1,0 +1,190 @@
+"""Hair of several styles, beards and stubble: masks from curves in centimetres, strands from noise in polar coordinates."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from . import mesh
+from .brush import curve, fill, lay, noise, shade, soften
+from .skin import Head, Light
+
+COLOURS = np.array([(26, 21, 20), (44, 31, 25), (66, 44, 30), (98, 64, 40), (138, 96, 58), (186, 148, 96), (146, 70, 36),
+                    (150, 146, 142), (206, 202, 196)]) / 255
+STYLES = ("bald", "buzz", "short", "parted", "fringe", "long", "long fringe", "curly", "bun")
+WEIGHTS = np.array([0.06, 0.09, 0.19, 0.16, 0.11, 0.16, 0.08, 0.10, 0.05])
+LONG = ("long", "long fringe")
+
+
+@dataclass
+class Hair:
+    """A style, its colour `[3]` in sRGB, its volume in centimetres and the height of the hairline."""
+
+    style: str
+    colour: np.ndarray
+    volume: float
+    line: float
+
+
+def random_hair(rng: np.random.Generator, deep: bool) -> Hair:
+    """`deep`: hair that goes with deep skin is mostly dark and more often curly."""
+    weights = WEIGHTS * np.where(np.array(STYLES) == "curly", 3.0 if deep else 1.0, 1.0)
+    style = STYLES[rng.choice(len(STYLES), p=weights / weights.sum())]
+    odds = np.array([6, 4, 1.5, 0.4, 0.1, 0.1, 0.1, 0.7, 0.3]) if deep else np.array([2.5, 3, 3, 3, 2.5, 2, 1.2, 1.2, 0.7])
+    colour = COLOURS[rng.choice(len(COLOURS), p=odds / odds.sum())] * rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.02, 3))
+    volume = {"bald": 0.0, "buzz": 0.12, "curly": rng.uniform(1.2, 2.6), "bun": 0.35}.get(style, rng.uniform(0.45, 1.1))
+    return Hair(style, np.clip(colour, 0, 0.95), volume, rng.uniform(-0.5, 0.5))
+
+
+def _strands(rng: np.random.Generator, head: Head, crown: np.ndarray, fine: float, bend: float) -> np.ndarray:
+    """Noise `[side, side]` drawn out along lines that leave `crown`; `fine` strands around, `bend` turns them."""
+    side = head.side
+    x = np.arange(side, dtype=np.float32)[None, :] - np.float32(crown[0])
+    y = np.arange(side, dtype=np.float32)[:, None] - np.float32(crown[1])
+    r = np.sqrt(x * x + y * y) / np.float32(head.scale)
+    angle = np.arctan2(y, x) + np.float32(bend) * r
+    turns = np.float32(1 / (2 * np.pi)) * angle % 1
+    out = np.zeros((side, side), np.float32)
+    for count, rings, weight in ((int(36 * fine), 6, 0.7), (int(110 * fine), 9, 0.6)):
+        grid = rng.standard_normal((rings, count)).astype(np.float32)
+        grid = np.concatenate([grid, grid[:, :2]], 1)
+        out += weight * cv2.remap(grid, turns * count, np.clip(r / 24, 0, 1) * (rings - 1), cv2.INTER_LINEAR)
+    return out
+
+
+def _frizz(rng: np.random.Generator, mask: np.ndarray, scale: float, amount: float) -> np.ndarray:
+    """The mask with a wavy edge: waves of `amount` centimetres."""
+    side = len(mask)
+    wide = soften(mask, 0.9 * amount * scale + 0.5)
+    rough = noise(rng, side, 1.1 * amount * scale + 2)
+    return np.clip((wide + 0.16 * rough * (wide > 0.02) * (wide < 0.98) - 0.5) * (1.6 * amount * scale + 1) + 0.5, 0, 1)
+
+
+def _tones(rng: np.random.Generator, head: Head, hair: Hair, light: Light) -> np.ndarray:
+    """The hair's colours `[side, side, 3]`."""
+    side, s = head.side, head.scale
+    outline = head.outline(hair.volume)
+    top, left, right = outline[:, 1].min(), outline[:, 0].min(), outline[:, 0].max()
+    centre = np.array([(left + right) / 2, head.at(234, 454)[1]])
+    crown = np.array([centre[0] + rng.uniform(-2, 2) * s, top + 0.8 * s])
+    if hair.style == "curly":
+        strands = 0.8 * noise(rng, side, 0.55 * s) + 0.6 * noise(rng, side, 0.3 * s)
+    elif hair.style == "buzz":
+        strands = 0.45 * noise(rng, side, 2)
+    else:
+        strands = _strands(rng, head, crown, 1.0, rng.normal(0, 0.02))
+    u = (np.arange(side, dtype=np.float32)[None, :] - centre[0]) / ((right - left) / 2)
+    v = (centre[1] - np.arange(side, dtype=np.float32)[:, None]) / (centre[1] - top)
+    depth = np.sqrt(np.clip(1 - np.clip(u * u + v * v, 0, 0.97), 0.03, 1))
+    facing = u * light.direction[0] + v * light.direction[1] + depth * light.direction[2]
+    level = 0.45 + light.key * 0.75 * np.clip((facing + 0.3) / 1.3, 0, None)
+    band = np.exp(-0.5 * ((v - 0.66 - 0.1 * light.direction[0] * u + 0.04 * strands) / 0.10) ** 2) * depth
+    sheen = 0.14 if hair.style in ("curly", "buzz") else 0.4
+    colour = hair.colour.astype(np.float32) * (level * (1 + 0.24 * strands))[..., None]
+    return np.clip(colour + (sheen * light.key * band * (1 + 0.5 * strands))[..., None] * (0.35 * hair.colour + 0.12), 0, 1).astype(np.float32)
+
+
+def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, light: Light) -> None:
+    """Paint what lies behind the neck and the ears."""
+    s = head.scale
+    if hair.style not in LONG and hair.style not in ("curly", "bun"):
+        return
+    if hair.style == "bun":
+        top = head.outline(hair.volume)[:, 1].min()
+        x = np.array([head.origin[0], top + 0.2 * s])
+        mask = fill(head.side, x + 2.3 * s * np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 6.2, 30)]), 0.1 * s)
+    elif hair.style == "curly":
+        mask = _frizz(rng, fill(head.side, head.outline(hair.volume)[len(head.outline()) // 2:]), s, 0.5)
+        low = rng.uniform(0.0, 5.0)
+        round_head = head.place([(-7.8 - hair.volume, 2), (-7.9 - hair.volume, -low * 0.5), (-6.0, -low - 1), (6.0, -low - 1),
+                                 (7.9 + hair.volume, -low * 0.5), (7.8 + hair.volume, 2), (0, 9)])
+        mask = np.maximum(mask, _frizz(rng, fill(head.side, curve(round_head, closed=True)), s, 0.5))
+    else:
+        low, wide = rng.uniform(-16, -11), 8.0 + hair.volume + rng.uniform(0, 0.9)
+        falls = [(-7.6 - hair.volume, 3), (-wide, -3), (-wide - 0.4, low * 0.7), (-wide + 0.8, low), (-4, low - 1), (4, low - 1),
+                 (wide - 0.8, low), (wide + 0.4, low * 0.7), (wide, -3), (7.6 + hair.volume, 3), (0, 8)]
+        mask = _frizz(rng, fill(head.side, curve(head.place(falls), closed=True)), s, 0.25)
+    lay(picture, 0.72 * _tones(rng, head, hair, light), mask)
+
+
+def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
+    """The outline `[n, 2]` of the face that the hair leaves free, open downwards."""
+    brow = (head.origin[1] - head.line(mesh.BROW_UPPER)[:, 1].min()) / head.scale
+    high = (head.origin[1] - head.at(10)[1]) / head.scale + 0.55 + hair.line
+    wide = (head.at(454)[0] - head.at(234)[0]) / 2 / head.scale
+    a, b = wide - 0.35, wide - 0.85
+    if hair.style in LONG:
+        a, b = wide - rng.uniform(0.3, 1.1), wide - rng.uniform(0.9, 1.6)
+    if hair.style == "fringe" or hair.style == "long fringe":
+        low = brow + rng.uniform(0.35, 1.3)
+        top = [(-b, low - 0.6), (-b + 1.6, low + 0.1), (-2, low + rng.normal(0, 0.2)), (0, low + rng.normal(0, 0.2)),
+               (2, low + rng.normal(0, 0.2)), (b - 1.6, low + 0.1), (b, low - 0.6)]
+    elif hair.style in ("parted", "long"):
+        x = rng.choice((-1, 1)) * rng.uniform(0.5, 3.2)
+        top = [(-b, 4.3), (-b + 0.7, 6.4), (min(x - 1.8, -3.2), high - 0.7), (x, high + 0.3), (max(x + 1.8, 3.2), high - 0.7),
+               (b - 0.7, 6.4), (b, 4.3)]
+    else:
+        temple = high - rng.uniform(0.2, 1.6)
+        top = [(-b, 3.9), (-b + 0.15, 5.6), (-b + 1.5, temple), (-2.6, high), (0, high + 0.1 + rng.normal(0, 0.2)),
+               (2.6, high), (b - 1.5, temple), (b - 0.15, 5.6), (b, 3.9)]
+    foot = -12.0 if hair.style in LONG else rng.uniform(-0.8, 1.8)
+    edge = head.place([(-a, foot), (-a, 1.5), *top, (a, 1.5), (a, foot)])
+    centre = np.array([head.at(10)[0] - head.origin[0], 0])
+    path = curve(edge + centre)
+    below = head.place([(20, foot), (20, -40), (-20, -40), (-20, foot)])
+    return np.concatenate([path, below])
+
+
+def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, skin: np.ndarray, light: Light) -> None:
+    """Paint the hair over the skull, round the face; `skin` `[side, side]` is the head's own mask."""
+    if hair.style == "bald":
+        return
+    s, side = head.scale, head.side
+    opening = fill(side, _opening(rng, head, hair))
+    cap = fill(side, head.outline(hair.volume), 0.05 * s)
+    if hair.style in LONG:
+        sides = [(-7.5 - hair.volume, 3), (-7.9 - hair.volume, -4), (-7.9, -12), (7.9, -12), (7.9 + hair.volume, -4), (7.5 + hair.volume, 3)]
+        cap = np.maximum(cap, fill(side, head.place(sides), 0.2 * s))
+    if hair.style == "curly":
+        cap = _frizz(rng, cap, s, 0.5)
+    rough = {"curly": 0.45, "buzz": 0.16, "bun": 0.12}.get(hair.style, 0.22)
+    free = _frizz(rng, opening, s, rough)
+    mask = cap * (1 - free)
+    # Its shadow on the skin.
+    shadow = soften(mask, 0.35 * s)
+    shifted = np.roll(shadow, (int(0.35 * s), int(-0.5 * light.direction[0] * s)), (0, 1))
+    shade(picture, np.array([0.6, 0.5, 0.46]), shifted * skin * (1 - mask), 0.7 if hair.style != "buzz" else 0.2)
+    if hair.style == "buzz":
+        mask = soften(mask, 0.15 * s) * 0.82
+    lay(picture, _tones(rng, head, hair, light), mask)
+
+
+def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, kind: str) -> None:
+    """Paint "stubble", a "moustache", a "goatee" or a full "beard", the lips left free."""
+    s, side = head.scale, head.side
+    lips = curve(np.concatenate([head.line(mesh.UPPER_LIP[0]), head.line(mesh.LOWER_LIP[0])[::-1][1:-1]]), closed=True)
+    free = fill(side, lips, 0.10 * s)
+    left, right = head.at(61), head.at(291)
+    above = curve(np.array([left + (-0.7 * s, 0.5 * s), left + (-0.3 * s, -0.35 * s), head.at(39) + (-0.4 * s, -0.5 * s), head.at(164) + (0, -0.05 * s),
+                            head.at(269) + (0.4 * s, -0.5 * s), right + (0.3 * s, -0.35 * s), right + (0.7 * s, 0.5 * s)]))
+    under = curve(np.array([right + (0.35 * s, 0.6 * s), head.at(267), head.at(13), head.at(37), left + (-0.35 * s, 0.6 * s)]))
+    moustache = fill(side, np.concatenate([above, under]), 0.14 * s)
+    jaw = curve(head.line([93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323])) + (0, 0.35 * s)
+    cheek = curve(np.array([head.at(323), head.at(435), head.at(434, 432), right + (0.55 * s, 0.1 * s), head.at(17),
+                            left + (-0.55 * s, 0.1 * s), head.at(214, 212), head.at(215), head.at(93)]))
+    full = fill(side, np.concatenate([jaw, cheek]), 0.28 * s)
+    chin = curve(np.array([left + (-0.5 * s, 0.2 * s), head.at(204) + (-0.6 * s, 0), head.at(176), head.at(152) + (0, 0.5 * s), head.at(400),
+                           head.at(424) + (0.6 * s, 0), right + (0.5 * s, 0.2 * s), head.at(17) + (0, 0.35 * s)]), closed=True)
+    goatee = fill(side, chin, 0.22 * s)
+    mask = {"stubble": np.maximum(full, moustache), "beard": np.maximum(full, moustache), "moustache": moustache,
+            "goatee": np.maximum(goatee, moustache)}[kind] * (1 - free)
+    if kind == "stubble":
+        speckle = np.clip(1 + 0.35 * noise(rng, side, 2.0), 0, 2)
+        shade(picture, 0.55 + 0.3 * hair.colour, soften(mask, 0.35 * s) * np.minimum(1, 0.6 * speckle), 0.6)
+        return
+    nose = head.at(2)
+    strands = _strands(rng, head, nose - (0, 4 * s), 1.3, 0.0)
+    level = picture.mean(2, keepdims=True) / (picture[mask > 0.5].mean() + 1e-6)
+    tones = hair.colour * 0.95 * np.clip(level, 0.5, 1.5) * (1 + 0.3 * strands)[..., None]
+    mask = np.clip(mask * (1.05 + 0.3 * strands * (mask < 0.9)), 0, 1)
+    lay(picture, np.clip(tones, 0, 1).astype(np.float32), mask, 0.9)
