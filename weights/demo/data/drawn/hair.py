@@ -152,7 +152,8 @@ def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     mask = cap * (1 - free)
     # Its shadow on the skin.
     shadow = soften(mask, 0.35 * s)
-    shifted = np.roll(shadow, (int(0.35 * s), int(-0.5 * light.direction[0] * s)), (0, 1))
+    shift = np.float32([[1, 0, -0.5 * light.direction[0] * s], [0, 1, 0.35 * s]])
+    shifted = cv2.warpAffine(shadow, shift, (side, side))
     shade(picture, np.array([0.6, 0.5, 0.46]), shifted * skin * (1 - mask), 0.7 if hair.style != "buzz" else 0.2)
     if hair.style == "buzz":
         mask = soften(mask, 0.15 * s) * 0.82
