@@ -66,7 +66,8 @@ def _tones(rng: np.random.Generator, head: Head, hair: Hair, light: Light) -> np
     outline = head.outline(hair.volume)
     top, left, right = outline[:, 1].min(), outline[:, 0].min(), outline[:, 0].max()
     centre = np.array([(left + right) / 2, head.at(234, 454)[1]])
-    crown = np.array([centre[0] + rng.uniform(-2, 2) * s, top + 0.8 * s])
+    above = 0.8 if "fringe" in hair.style else rng.uniform(-3.0, -0.5)
+    crown = np.array([centre[0] + rng.uniform(-2, 2) * s, top + above * s])
     if hair.style == "curly":
         strands = 0.8 * noise(rng, side, 0.55 * s) + 0.6 * noise(rng, side, 0.3 * s)
     elif hair.style == "buzz":
@@ -103,7 +104,7 @@ def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: 
         low, wide = rng.uniform(-16, -11), 8.0 + hair.volume + rng.uniform(0, 0.9)
         falls = [(-7.6 - hair.volume, 3), (-wide, -3), (-wide - 0.4, low * 0.7), (-wide + 0.8, low), (-4, low - 1), (4, low - 1),
                  (wide - 0.8, low), (wide + 0.4, low * 0.7), (wide, -3), (7.6 + hair.volume, 3), (0, 8)]
-        mask = _frizz(rng, fill(head.side, curve(head.place(falls), closed=True)), s, 0.25)
+        mask = _frizz(rng, fill(head.side, curve(head.place(falls), closed=True)), s, 0.10)
     lay(picture, 0.72 * _tones(rng, head, hair, light), mask)
 
 
@@ -147,7 +148,7 @@ def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
         cap = np.maximum(cap, fill(side, head.place(sides), 0.2 * s))
     if hair.style == "curly":
         cap = _frizz(rng, cap, s, 0.5)
-    rough = {"curly": 0.45, "buzz": 0.16, "bun": 0.12}.get(hair.style, 0.22)
+    rough = {"curly": 0.45, "buzz": 0.16, "bun": 0.12}.get(hair.style, 0.11)
     free = _frizz(rng, opening, s, rough)
     mask = cap * (1 - free)
     # Its shadow on the skin.

@@ -17,7 +17,7 @@ def _colour(rng: np.random.Generator, low: float, high: float, saturation: float
 
 def paint_background(rng: np.random.Generator, side: int) -> np.ndarray:
     """A new picture `[side, side, 3]` f32: a wall, a studio's gradient, lights out of focus, or a blurred room."""
-    first, second = _colour(rng, 0.25, 0.95, rng.uniform(0, 0.55)), _colour(rng, 0.2, 0.9, rng.uniform(0, 0.55))
+    first, second = _colour(rng, 0.25, 0.9, rng.uniform(0, 0.35)), _colour(rng, 0.2, 0.9, rng.uniform(0, 0.35))
     second = 0.6 * first + 0.4 * second
     angle = rng.uniform(0, 2 * np.pi)
     grid = np.linspace(-1, 1, side, dtype=np.float32)
@@ -33,7 +33,7 @@ def paint_background(rng: np.random.Generator, side: int) -> np.ndarray:
         for _ in range(rng.integers(8, 22)):
             radius = rng.uniform(0.02, 0.09) * side
             disc = fill(side, ellipse(rng.uniform(0, side, 2), (radius, radius)), rng.uniform(0.1, 0.35) * radius)
-            lay(picture, _colour(rng, 0.5, 1.0, 0.6), disc, rng.uniform(0.15, 0.5))
+            lay(picture, _colour(rng, 0.6, 1.0, 0.4), disc, rng.uniform(0.15, 0.5))
     else:
         for _ in range(rng.integers(4, 10)):
             x, y, w, h = rng.uniform(-0.1, 1, 2).tolist() + rng.uniform(0.08, 0.5, 2).tolist()

@@ -43,9 +43,9 @@ def random_shape(rng: np.random.Generator) -> np.ndarray:
     p[:, 0] *= 1 + normal(0.07) * mouth
     p[:, 1] += normal(0.22) * mouth
     corners = np.abs(p[:, 0]) * _bump(p, (0, -4.3), (2.4, 1.0)) / 2.4
-    p[:, 1] += (0.05 + normal(0.10)) * corners
+    p[:, 1] += (0.16 + normal(0.10)) * corners
 
-    size, opening, tilt, apart = 1.08 + normal(0.06), 1.45 + normal(0.16), normal(0.045), normal(0.14)
+    size, opening, tilt, apart = 1.12 + normal(0.06), 1.42 + normal(0.15), normal(0.045), normal(0.14)
     lift, arch, thickness = 0.1 + normal(0.22), normal(0.20), 1.05 + normal(0.2)
     for side in (-1, 1):
         eye = (side * EYE[0], EYE[1])
@@ -54,7 +54,7 @@ def random_shape(rng: np.random.Generator) -> np.ndarray:
         p[:, 0] += wide * (dx * (size - 1) + side * apart)
         p[:, 1] += narrow * dy * (size * opening - 1) + wide * side * dx * tilt
         brow = _bump(p, (side * 3.4, 4.6), (2.6, 0.9))
-        p[:, 1] += brow * lift + arch * _bump(p, (side * 4.0, 4.9), (1.2, 0.9))
+        p[:, 1] += brow * lift - 0.22 * _bump(p, (side * 1.3, 4.6), (0.9, 0.8)) + arch * _bump(p, (side * 4.0, 4.9), (1.2, 0.9))
         p[:, 1] += _bump(p, (side * 3.4, 4.6), (2.6, 0.5)) * (p[:, 1] - 4.6) * (thickness - 1)
 
     nose = _bump(p, (0, -0.9), (1.7, 1.3))
@@ -69,7 +69,7 @@ def random_shape(rng: np.random.Generator) -> np.ndarray:
     p[:, 0] *= 1 + normal(0.055)
     p[:, 0] *= 1 + (-0.02 + normal(0.055)) * below
     p[:, 0] *= 1 + normal(0.07) * _bump(p, (0, -9.0), (9, 1.6))
-    p[:, 1] += (0.15 + normal(0.35)) * below + normal(0.35) * above
+    p[:, 1] += (0.3 + normal(0.35)) * below + (-0.25 + normal(0.35)) * above
     p[:, 0] *= 1 + normal(0.03) * above
     cheeks = _step(np.abs(p[:, 0]), 3.0, 7.0) * np.exp(-0.5 * ((p[:, 1] + 1.0) / 2.5) ** 2)
     p[:, 0] *= 1 + normal(0.03) * cheeks

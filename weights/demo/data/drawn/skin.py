@@ -121,7 +121,7 @@ def lit(normals: np.ndarray, albedo: np.ndarray, light: Light, gloss: float) -> 
     facing = normals @ light.direction.astype(np.float32)
     wrap = np.array([0.5, 0.36, 0.3], np.float32)
     diffuse = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, None)
-    sky = (0.8 + 0.2 * normals[..., 1:2]) * (0.75 + 0.25 * normals[..., 2:])
+    sky = (0.9 + 0.1 * normals[..., 1:2]) * (0.75 + 0.25 * normals[..., 2:])
     energy = (light.key * diffuse + light.ambient * sky) * light.colour.astype(np.float32)
     half = light.direction + (0, 0, 1)
     shine = np.clip(normals @ (half / np.linalg.norm(half)).astype(np.float32), 0, 1) ** 22
@@ -211,16 +211,16 @@ def paint_ears(picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) 
 def paint_neck(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) -> None:
     """Paint the neck down to the shoulders, with the chin's shadow on it."""
     s, side = head.scale, head.side
-    half = rng.uniform(4.3, 5.6)
+    half = rng.uniform(4.0, 5.2)
     left = curve(head.place([(-half - 0.1, -4), (-half, -9), (-half - 0.1, -12), (-half - 2.0, -14.5), (-half - 8, -17)]))
     right = curve(head.place([(half + 8, -17), (half + 2.0, -14.5), (half + 0.1, -12), (half, -9), (half + 0.1, -4)]))
     mask = fill(side, np.concatenate([left, right]), 0.06 * s)
     u = np.clip((np.arange(side, dtype=np.float32) - head.origin[0]) / (half * s * 1.05), -0.97, 0.97)
     normals = np.broadcast_to(np.stack([u, np.full_like(u, -0.1), np.sqrt(1 - u * u)], -1), (side, side, 3))
     lay(picture, lit(normals, tone.astype(np.float32) * np.array([0.96, 0.92, 0.9], np.float32), light, 0.0), mask)
-    jaw = head.outline() + (-0.8 * light.direction[0] * s, 1.5 * s)
+    jaw = head.outline() + (-0.8 * light.direction[0] * s, 1.3 * s)
     dark = np.array([0.58, 0.46, 0.42])
-    shade(picture, dark, fill(side, jaw, 0.55 * s) * mask, 0.72)
+    shade(picture, dark, fill(side, jaw, 0.5 * s) * mask, 0.95)
     for x in (-1, 1):
         tendon = curve(head.place([(x * half * 0.75, -10.0), (x * half * 0.5, -12.0), (x * 0.9, -14.6)]))
         shade(picture, dark, stroke(side, tendon, 0.5 * s, 0.3 * s), 0.16)
