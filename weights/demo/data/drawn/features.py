@@ -72,12 +72,12 @@ def paint_brow(rng: np.random.Generator, picture: np.ndarray, head: Head, left: 
         i, f = int(where), where % 1
         base = middle[i] * (1 - f) + middle[i + 1] * f
         across = np.array([-along[i][1], along[i][0]])
-        offset = rng.uniform(-0.9, 0.7) * half[i]
+        offset = rng.uniform(-0.6, 0.75) * half[i]
         root = base + offset * across
-        lean = rng.normal(0.0, 0.18) + (0.9 * (where / len(middle)) - 0.35) * (1 if left else -1)
+        lean = rng.normal(0.0, 0.14) + (0.7 * (where / len(middle)) - 0.35) * (1 if left else -1)
         cos, sin = np.cos(lean), np.sin(lean)
         way = -np.array([along[i][0] * cos - along[i][1] * sin, along[i][0] * sin + along[i][1] * cos])
-        tip = root + way * rng.uniform(0.35, 0.7) * s
+        tip = root + way * rng.uniform(0.3, 0.55) * s
         hairs = np.maximum(hairs, stroke(side, np.linspace(root, tip, 4), 0.085 * s * np.array([1, 0.9, 0.6, 0.15])))
     mask = np.clip(0.62 * body * (1 + 0.12 * noise(rng, side, 0.3 * s)) + 0.45 * soften(hairs, 0.02 * s), 0, 1)
     lay(picture, colour, mask, density)

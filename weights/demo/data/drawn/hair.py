@@ -60,20 +60,39 @@ def _frizz(rng: np.random.Generator, mask: np.ndarray, scale: float, amount: flo
     return np.clip((wide + 0.16 * rough * (wide > 0.02) * (wide < 0.98) - 0.5) * (1.6 * amount * scale + 1) + 0.5, 0, 1)
 
 
-def _tones(rng: np.random.Generator, head: Head, hair: Hair, light: Light) -> np.ndarray:
-    """The hair's colours `[side, side, 3]`."""
+def _combed(mask: np.ndarray, strands: np.ndarray, reach: float) -> np.ndarray:
+    """The mask with an edge that ends strand by strand, within about `reach` pixels."""
+    wide = soften(mask, reach)
+    edge = 4 * wide * (1 - wide)
+    return np.clip((wide + 0.22 * edge * strands - 0.5) * 2.2 + 0.5, 0, 1)
+
+
+def _edged(rng: np.random.Generator, mask: np.ndarray, head: Head, hair: Hair, strands: np.ndarray) -> np.ndarray:
+    """The mask with the edge of the style: waves of curls, or the ends of strands."""
+    if hair.style == "curly":
+        return _frizz(rng, mask, head.scale, 0.45)
+    return _combed(mask, strands, (0.2 if hair.style == "buzz" else 0.28) * head.scale)
+
+
+def _pattern(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
+    """The pattern `[side, side]` of curls, stubble or strands: mean 0, deviation about 1."""
     side, s = head.side, head.scale
+    if hair.style == "curly":
+        curls = np.abs(noise(rng, side, 0.75 * s)) + 0.6 * np.abs(noise(rng, side, 0.4 * s))
+        return (curls - curls.mean()) / (0.8 * curls.std())
+    if hair.style == "buzz":
+        return 0.45 * noise(rng, side, 2)
+    above = 0.8 if "fringe" in hair.style else rng.uniform(-3.0, -0.5)
+    crown = np.array([head.origin[0] + rng.uniform(-2, 2) * s, head.outline(hair.volume)[:, 1].min() + above * s])
+    return _strands(rng, head, crown, 1.0, rng.normal(0, 0.02))
+
+
+def _tones(head: Head, hair: Hair, strands: np.ndarray, light: Light) -> np.ndarray:
+    """The hair's colours `[side, side, 3]`; `strands` is its pattern."""
+    side = head.side
     outline = head.outline(hair.volume)
     top, left, right = outline[:, 1].min(), outline[:, 0].min(), outline[:, 0].max()
     centre = np.array([(left + right) / 2, head.at(234, 454)[1]])
-    above = 0.8 if "fringe" in hair.style else rng.uniform(-3.0, -0.5)
-    crown = np.array([centre[0] + rng.uniform(-2, 2) * s, top + above * s])
-    if hair.style == "curly":
-        strands = 0.8 * noise(rng, side, 0.55 * s) + 0.6 * noise(rng, side, 0.3 * s)
-    elif hair.style == "buzz":
-        strands = 0.45 * noise(rng, side, 2)
-    else:
-        strands = _strands(rng, head, crown, 1.0, rng.normal(0, 0.02))
     u = (np.arange(side, dtype=np.float32)[None, :] - centre[0]) / ((right - left) / 2)
     v = (centre[1] - np.arange(side, dtype=np.float32)[:, None]) / (centre[1] - top)
     depth = np.sqrt(np.clip(1 - np.clip(u * u + v * v, 0, 0.97), 0.03, 1))
@@ -90,22 +109,22 @@ def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: 
     s = head.scale
     if hair.style not in LONG and hair.style not in ("curly", "bun"):
         return
+    strands = _pattern(rng, head, hair)
     if hair.style == "bun":
         top = head.outline(hair.volume)[:, 1].min()
         x = np.array([head.origin[0], top + 0.2 * s])
         mask = fill(head.side, x + 2.3 * s * np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 6.2, 30)]), 0.1 * s)
     elif hair.style == "curly":
-        mask = _frizz(rng, fill(head.side, head.outline(hair.volume)[len(head.outline()) // 2:]), s, 0.5)
-        low = rng.uniform(0.0, 5.0)
-        round_head = head.place([(-7.8 - hair.volume, 2), (-7.9 - hair.volume, -low * 0.5), (-6.0, -low - 1), (6.0, -low - 1),
-                                 (7.9 + hair.volume, -low * 0.5), (7.8 + hair.volume, 2), (0, 9)])
-        mask = np.maximum(mask, _frizz(rng, fill(head.side, curve(round_head, closed=True)), s, 0.5))
+        low, wide = rng.uniform(-1.0, 5.0), 7.7 + hair.volume
+        round_head = [(-wide * 0.9, 6), (-wide, 3), (-wide, 1.5 - low * 0.5), (-wide * 0.85, -low), (-4.5, -low - 1),
+                      (4.5, -low - 1), (wide * 0.85, -low), (wide, 1.5 - low * 0.5), (wide, 3), (wide * 0.9, 6)]
+        mask = _edged(rng, fill(head.side, curve(head.place(round_head), closed=True)), head, hair, strands)
     else:
         low, wide = rng.uniform(-16, -11), 8.0 + hair.volume + rng.uniform(0, 0.9)
         falls = [(-7.6 - hair.volume, 3), (-wide, -3), (-wide - 0.4, low * 0.7), (-wide + 0.8, low), (-4, low - 1), (4, low - 1),
                  (wide - 0.8, low), (wide + 0.4, low * 0.7), (wide, -3), (7.6 + hair.volume, 3), (0, 8)]
-        mask = _frizz(rng, fill(head.side, curve(head.place(falls), closed=True)), s, 0.10)
-    lay(picture, 0.72 * _tones(rng, head, hair, light), mask)
+        mask = _edged(rng, fill(head.side, curve(head.place(falls), closed=True)), head, hair, strands)
+    lay(picture, 0.72 * _tones(head, hair, strands, light), mask)
 
 
 def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
@@ -141,16 +160,15 @@ def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     if hair.style == "bald":
         return
     s, side = head.scale, head.side
+    strands = _pattern(rng, head, hair)
     opening = fill(side, _opening(rng, head, hair))
     cap = fill(side, head.outline(hair.volume), 0.05 * s)
     if hair.style in LONG:
         sides = [(-7.5 - hair.volume, 3), (-7.9 - hair.volume, -4), (-7.9, -12), (7.9, -12), (7.9 + hair.volume, -4), (7.5 + hair.volume, 3)]
         cap = np.maximum(cap, fill(side, head.place(sides), 0.2 * s))
     if hair.style == "curly":
-        cap = _frizz(rng, cap, s, 0.5)
-    rough = {"curly": 0.45, "buzz": 0.16, "bun": 0.12}.get(hair.style, 0.11)
-    free = _frizz(rng, opening, s, rough)
-    mask = cap * (1 - free)
+        cap = _edged(rng, cap, head, hair, strands)
+    mask = cap * (1 - _edged(rng, opening, head, hair, strands))
     # Its shadow on the skin.
     shadow = soften(mask, 0.35 * s)
     shift = np.float32([[1, 0, -0.5 * light.direction[0] * s], [0, 1, 0.35 * s]])
@@ -158,7 +176,7 @@ def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     shade(picture, np.array([0.6, 0.5, 0.46]), shifted * skin * (1 - mask), 0.7 if hair.style != "buzz" else 0.2)
     if hair.style == "buzz":
         mask = soften(mask, 0.15 * s) * 0.82
-    lay(picture, _tones(rng, head, hair, light), mask)
+    lay(picture, _tones(head, hair, strands, light), mask)
 
 
 def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, kind: str) -> None:
@@ -181,8 +199,8 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     mask = {"stubble": np.maximum(full, moustache), "beard": np.maximum(full, moustache), "moustache": moustache,
             "goatee": np.maximum(goatee, moustache)}[kind] * (1 - free)
     if kind == "stubble":
-        speckle = np.clip(1 + 0.35 * noise(rng, side, 2.0), 0, 2)
-        shade(picture, 0.55 + 0.3 * hair.colour, soften(mask, 0.35 * s) * np.minimum(1, 0.6 * speckle), 0.6)
+        speckle = np.clip(1 + 0.22 * noise(rng, side, 2.0), 0, 2)
+        shade(picture, 0.58 + 0.2 * hair.colour, soften(mask, 0.35 * s) * np.minimum(1, 0.6 * speckle), 0.6)
         return
     nose = head.at(2)
     strands = _strands(rng, head, nose - (0, 4 * s), 1.3, 0.0)

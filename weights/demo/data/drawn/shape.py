@@ -38,7 +38,7 @@ def random_shape(rng: np.random.Generator) -> np.ndarray:
     def normal(spread: float) -> float:
         return float(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread))
 
-    _close_lips(p, upper=1.25 + normal(0.22), lower=1.25 + normal(0.22))
+    _close_lips(p, upper=1.4 + normal(0.22), lower=1.25 + normal(0.22))
     mouth = _bump(p, (0, -4.3), (2.6, 1.8))
     p[:, 0] *= 1 + normal(0.07) * mouth
     p[:, 1] += normal(0.22) * mouth
