@@ -108,17 +108,16 @@ def paint_lips(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: 
     strength = 0.86 if lipstick is not None else rng.uniform(0.62, 0.85)
     level = (light.key * 0.85 + light.ambient) ** (1 / 2.2)
     crinkle = 1 + 0.035 * noise(rng, side, 0.25 * s)[..., None]
-    lay(picture, (colour * 0.84 * level * crinkle).astype(np.float32), upper, strength)
+    lay(picture, (colour * 0.87 * level * crinkle).astype(np.float32), upper, strength)
     lay(picture, (np.minimum(colour * 1.02, 1) * level * crinkle).astype(np.float32), lower, strength)
     middle = head.at(13, 14)
     away = -light.direction[0]
-    shade(picture, (0.72, 0.6, 0.6), stroke(side, line - (0, 0.13 * s), 0.3 * s * taper(len(line), 0.2, 0.2), 0.14 * s) * upper, 0.35)
     shade(picture, (0.7, 0.58, 0.58), stroke(side, bottom - (0, 0.06 * s), 0.2 * s, 0.12 * s) * lower, 0.4)
     gleam = 0.45 * middle + 0.55 * head.at(17) - (0.3 * away * s, 0.08 * s)
     lay(picture, np.array([1.0, 0.93, 0.9]), blob(side, gleam, (0.75 * s, 0.14 * s)) * lower, rng.uniform(0.18, 0.42))
     rim = curve(head.line([39, 37, 0, 267, 269])) - (0, 0.08 * s)
     lay(picture, np.minimum(tone * 1.15, 1), stroke(side, rim, 0.12 * s, 0.07 * s), 0.25)
     dark = tone**1.5 * np.array([0.42, 0.22, 0.21])
-    lay(picture, dark, stroke(side, line, 0.11 * s * taper(len(line), 0.7, 0.7), 0.04 * s), 0.8)
+    lay(picture, dark, stroke(side, line + (0, 0.02 * s), 0.11 * s * taper(len(line), 0.7, 0.7), 0.04 * s), 0.8)
     for corner, x in ((left[0], -1), (right[0], 1)):
         lay(picture, dark, blob(side, corner - (0.08 * x * s, 0), (0.13 * s, 0.08 * s)), 0.5)

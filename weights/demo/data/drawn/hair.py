@@ -18,12 +18,13 @@ LONG = ("long", "long fringe")
 
 @dataclass
 class Hair:
-    """A style, its colour `[3]` in sRGB, its volume in centimetres and the height of the hairline."""
+    """A style, its colour `[3]` in sRGB; its volume, the hairline's height over the mesh's and where long hair ends, in centimetres."""
 
     style: str
     colour: np.ndarray
     volume: float
     line: float
+    end: float
 
 
 def random_hair(rng: np.random.Generator, deep: bool) -> Hair:
@@ -32,8 +33,8 @@ def random_hair(rng: np.random.Generator, deep: bool) -> Hair:
     style = STYLES[rng.choice(len(STYLES), p=weights / weights.sum())]
     odds = np.array([6, 4, 1.5, 0.4, 0.1, 0.1, 0.1, 0.7, 0.3]) if deep else np.array([2.5, 3, 3, 3, 2.5, 2, 1.2, 1.2, 0.7])
     colour = COLOURS[rng.choice(len(COLOURS), p=odds / odds.sum())] * rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.02, 3))
-    volume = {"bald": 0.0, "buzz": 0.12, "curly": rng.uniform(1.2, 2.6), "bun": 0.35}.get(style, rng.uniform(0.45, 1.1))
-    return Hair(style, np.clip(colour, 0, 0.95), volume, rng.uniform(-0.5, 0.5))
+    volume = {"bald": 0.0, "buzz": 0.12, "curly": rng.uniform(1.2, 2.6), "bun": 0.35}.get(style, rng.uniform(0.55, 1.4))
+    return Hair(style, np.clip(colour, 0, 0.95), volume, rng.uniform(-0.5, 0.5), rng.uniform(-16, -11))
 
 
 def _strands(rng: np.random.Generator, head: Head, crown: np.ndarray, fine: float, bend: float) -> np.ndarray:
@@ -82,7 +83,7 @@ def _pattern(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
         return (curls - curls.mean()) / (0.8 * curls.std())
     if hair.style == "buzz":
         return 0.45 * noise(rng, side, 2)
-    above = 0.8 if "fringe" in hair.style else rng.uniform(-3.0, -0.5)
+    above = rng.uniform(-3.0, -0.5)
     crown = np.array([head.origin[0] + rng.uniform(-2, 2) * s, head.outline(hair.volume)[:, 1].min() + above * s])
     return _strands(rng, head, crown, 1.0, rng.normal(0, 0.02))
 
@@ -120,7 +121,7 @@ def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: 
                       (4.5, -low - 1), (wide * 0.85, -low), (wide, 1.5 - low * 0.5), (wide, 3), (wide * 0.9, 6)]
         mask = _edged(rng, fill(head.side, curve(head.place(round_head), closed=True)), head, hair, strands)
     else:
-        low, wide = rng.uniform(-16, -11), 8.0 + hair.volume + rng.uniform(0, 0.9)
+        low, wide = hair.end, 8.0 + hair.volume + rng.uniform(0, 0.9)
         falls = [(-7.6 - hair.volume, 3), (-wide, -3), (-wide - 0.4, low * 0.7), (-wide + 0.8, low), (-4, low - 1), (4, low - 1),
                  (wide - 0.8, low), (wide + 0.4, low * 0.7), (wide, -3), (7.6 + hair.volume, 3), (0, 8)]
         mask = _edged(rng, fill(head.side, curve(head.place(falls), closed=True)), head, hair, strands)
@@ -164,7 +165,7 @@ def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     opening = fill(side, _opening(rng, head, hair))
     cap = fill(side, head.outline(hair.volume), 0.05 * s)
     if hair.style in LONG:
-        sides = [(-7.5 - hair.volume, 3), (-7.9 - hair.volume, -4), (-7.9, -12), (7.9, -12), (7.9 + hair.volume, -4), (7.5 + hair.volume, 3)]
+        sides = [(-7.5 - hair.volume, 3), (-7.9 - hair.volume, -4), (-7.6, hair.end), (-6, hair.end - 0.6), (-4, hair.end), (4, hair.end), (6, hair.end - 0.6), (7.6, hair.end), (7.9 + hair.volume, -4), (7.5 + hair.volume, 3)]
         cap = np.maximum(cap, fill(side, head.place(sides), 0.2 * s))
     if hair.style == "curly":
         cap = _edged(rng, cap, head, hair, strands)

@@ -46,7 +46,7 @@ def paint_background(rng: np.random.Generator, side: int) -> np.ndarray:
 def paint_clothes(rng: np.random.Generator, picture: np.ndarray, head: Head, light: Light) -> None:
     """Paint shoulders in a shirt, a jumper, a jacket or a roll-neck."""
     s, side = head.scale, head.side
-    slope, low, width = rng.uniform(0.8, 2.2), rng.uniform(-14.2, -13.0), rng.uniform(5.4, 6.4)
+    slope, low, width = rng.uniform(0.8, 2.2), rng.uniform(-13.4, -12.3), rng.uniform(5.4, 6.4)
     line = [(-26, low - slope - 4), (-16, low - slope - 0.6), (-10, low - 0.8), (-width, low + 0.6)]
     shoulders = curve(head.place(line + [(-x, y) for x, y in line[::-1]]))
     mask = fill(side, np.concatenate([shoulders, [(2 * side, 2 * side), (-side, 2 * side)]]), 0.06 * s)

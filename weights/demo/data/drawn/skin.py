@@ -51,7 +51,7 @@ class Head:
         centre, half = (left + right) / 2, (right[0] - left[0]) / 2 + volume * self.scale
         top = self.at(10)[1] - (2.9 + volume) * self.scale
         t = np.linspace(0, np.pi, 48)[1:-1]
-        power = 2 / 2.35  # a little squarer than an ellipse
+        power = 2 / 2.5  # a little squarer than an ellipse
         x = centre[0] + half * np.sign(np.cos(t)) * np.abs(np.cos(t)) ** power
         y = centre[1] - (centre[1] - top) * np.sin(t) ** power
         return np.concatenate([jaw, np.stack([x, y], 1)])
