@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from drawn.skin import TONES
+from painting.skin import TONES
 
 UNIT = 12  # pixels of the sprite in a centimetre
 EYES = 8.9  # centimetres between the outer corners of the eyes, as in the canonical face
@@ -49,7 +49,8 @@ class Occluder:
     def draw(self, frame: np.ndarray, landmarks: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         """The frame u8 `[size, size, 3]` with the occluder over it at `t` seconds, and its mask bool `[size, size]`.
 
-        `landmarks` `[68, 2]` (pixels, iBUG's order) say where the mouth is, and how large and how turned the face is.
+        `landmarks` `[68, 2]` (iBUG's order, pixels, their centres at halves) say where the mouth is, and how large and
+        how turned the face is.
         """
         eyes = landmarks[45] - landmarks[36]
         scale = np.linalg.norm(eyes) / EYES
@@ -59,7 +60,11 @@ class Occluder:
         where = self.offset + out * self.away + 0.25 * sway
         angle = roll + self.turn + 0.3 * out * np.sign(self.away[0]) + 0.03 * sway[1]
         cos, sin = np.cos(roll), np.sin(roll)
-        place = landmarks[48:68].mean(0) + scale * np.array([where[0] * cos - where[1] * sin, where[0] * sin + where[1] * cos])
+        place = (
+            landmarks[48:68].mean(0)
+            - 0.5
+            + scale * np.array([where[0] * cos - where[1] * sin, where[0] * sin + where[1] * cos])
+        )
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale / UNIT
         affine = np.concatenate([turn, (place - turn @ self.anchor)[:, None]], 1)
         # Shrunk first, so that each pixel of the frame is the mean of those it covers.
@@ -67,7 +72,9 @@ class Occluder:
         layer = cv2.resize(layer, (self.size, self.size), interpolation=cv2.INTER_AREA)
         cover = layer[..., 3:]
         lower = np.float32([[1, 0, 0], [0, 1, 1.2 * scale]])
-        shadow = cv2.GaussianBlur(cv2.warpAffine(layer[..., 3], lower, layer.shape[1::-1]), (0, 0), 0.9 * scale)[..., None]
+        shadow = cv2.GaussianBlur(cv2.warpAffine(layer[..., 3], lower, layer.shape[1::-1]), (0, 0), 0.9 * scale)[
+            ..., None
+        ]
         mixed = frame / np.float32(255) * (1 - 0.3 * shadow) * (1 - cover) + layer[..., :3]
         return np.round(255 * np.clip(mixed, 0, 1)).astype(np.uint8), layer[..., 3] > 0.5
 
@@ -80,7 +87,12 @@ def occluder(rng: np.random.Generator, size: int, tone: np.ndarray | None = None
     side = rng.choice((-1, 1))
     kind = rng.choice(("hand", "microphone", "cup"), p=(0.5, 0.35, 0.15))
     period = rng.uniform(3.0, 6.0)
-    motion = {"turn": side * rng.uniform(0.15, 0.8), "period": period, "phase": rng.random(), "share": rng.uniform(0.4, 0.75)}
+    motion = {
+        "turn": side * rng.uniform(0.15, 0.8),
+        "period": period,
+        "phase": rng.random(),
+        "share": rng.uniform(0.4, 0.75),
+    }
     if kind == "hand":
         sprite, anchor = _hand(rng, tone, side)
         offset = np.array([-side * rng.uniform(0.0, 2.5), rng.uniform(-0.5, 2.5)])
@@ -99,7 +111,7 @@ def occluder(rng: np.random.Generator, size: int, tone: np.ndarray | None = None
 
 
 def skin_colour(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The face's own colour `[3]` in sRGB, 0 to 1: the median of a patch on each cheek; `frame` u8, `landmarks` `[68, 2]`."""
+    """A face's own colour `[3]` in sRGB, 0 to 1: the cheeks' median. `frame` u8 `[h, w, 3]`, `landmarks` `[68, 2]`."""
     radius = 0.08 * np.linalg.norm(landmarks[45] - landmarks[36])
     patches = []
     for jaw, eye in ((3, 41), (13, 46)):
@@ -152,21 +164,32 @@ def _sleeve(rng: np.random.Generator) -> np.ndarray:
 
 def _hand(rng: np.random.Generator, tone: np.ndarray, side: int) -> tuple[np.ndarray, tuple[float, float]]:
     """The back of an upright hand, thumb towards `side`; its anchor lies among the fingers."""
-    parts = [Capsule((0, 26), (0, 40), (3.2, 3.6), _sleeve(rng), 0.4), Capsule((0, 17), (0, 27), (2.3, 2.7), tone, -1.0)]
+    parts = [
+        Capsule((0, 26), (0, 40), (3.2, 3.6), _sleeve(rng), 0.4),
+        Capsule((0, 17), (0, 27), (2.3, 2.7), tone, -1.0),
+    ]
     spread, curl = rng.uniform(0.6, 1.7), rng.uniform(0.72, 1.0)
-    for index, (knuckle, height, length) in enumerate(((-2.9, 10.6, 6.6), (-1.0, 9.9, 7.4), (0.9, 10.1, 7.0), (2.6, 11.2, 5.4))):
+    for index, (knuckle, height, length) in enumerate(
+        ((-2.9, 10.6, 6.6), (-1.0, 9.9, 7.4), (0.9, 10.1, 7.0), (2.6, 11.2, 5.4))
+    ):
         x = -side * knuckle
         lean = -side * (knuckle - 0.1) * 0.085 * spread
         parts.append(Capsule((0.45 * x, 17), (x, height), (1.9, 1.15), tone, -0.5))
         joint = (x + lean * length * 0.5, height - 0.5 * length * curl)
         tip = (joint[0] + lean * length * 0.4, joint[1] - 0.5 * length * curl)
         radius = 0.92 if index < 3 else 0.8
-        parts += [Capsule((x, height), joint, (radius + 0.08, radius), tone, 0.1), Capsule(joint, tip, (radius, 0.78 * radius), tone, 0.1)]
+        parts += [
+            Capsule((x, height), joint, (radius + 0.08, radius), tone, 0.1),
+            Capsule(joint, tip, (radius, 0.78 * radius), tone, 0.1),
+        ]
         nail = np.clip(tone * (1.05, 0.98, 0.98) + 0.07, 0, 1)
         parts.append(Capsule((tip[0], tip[1] + 0.35), (tip[0], tip[1] - 0.15), (0.42, 0.38), nail, 0.62))
         parts.append(Capsule((x, height + 0.1), (x, height - 0.1), (0.8, 0.8), tone * (1.0, 0.93, 0.91), 0.32))
     thumb = (side * 4.6, 10.6)
-    parts += [Capsule((side * 1.6, 17), (side * 3.6, 13.6), (1.7, 1.2), tone, -0.2), Capsule((side * 3.6, 13.6), thumb, (1.15, 0.85), tone, 0.0)]
+    parts += [
+        Capsule((side * 1.6, 17), (side * 3.6, 13.6), (1.7, 1.2), tone, -0.2),
+        Capsule((side * 3.6, 13.6), thumb, (1.15, 0.85), tone, 0.0),
+    ]
     return _render(rng, parts, 20, 40), (10 * UNIT, 7.0 * UNIT)
 
 
@@ -177,17 +200,28 @@ def _microphone(rng: np.random.Generator, tone: np.ndarray) -> tuple[np.ndarray,
     head = _sleeve(rng) * 0.7 if foam else np.full(3, rng.uniform(0.35, 0.65))
     radius = rng.uniform(2.2, 2.9)
     ring = np.full(3, 0.75)
-    parts = [Capsule((0, 7.0), (0, 20), (1.35, 1.05), body), Capsule((-0.9, 6.6), (0.9, 6.6), (1.1, 1.1), ring, 0.3),
-             Capsule((0, 3.4), (0, 4.4), (radius, 0.9 * radius), head, 0.6)]
+    parts = [
+        Capsule((0, 7.0), (0, 20), (1.35, 1.05), body),
+        Capsule((-0.9, 6.6), (0.9, 6.6), (1.1, 1.1), ring, 0.3),
+        Capsule((0, 3.4), (0, 4.4), (radius, 0.9 * radius), head, 0.6),
+    ]
     if rng.random() < 0.5:
-        parts += [Capsule((-0.6, 20), (0.6, 20), (1.5, 1.5), body * 1.6, 0.3), Capsule((0, 21), (0, 40), (0.6, 0.6), ring * 0.6)]
+        parts += [
+            Capsule((-0.6, 20), (0.6, 20), (1.5, 1.5), body * 1.6, 0.3),
+            Capsule((0, 21), (0, 40), (0.6, 0.6), ring * 0.6),
+        ]
     else:
         parts.append(Capsule((0.4, 17), (3.5, 40), (2.4, 3.0), tone, -0.5))
         for y in (10.4, 12.3, 14.2, 16.0):
             parts.append(Capsule((-1.9, y), (1.7, y + 0.3), (1.05, 1.05), tone, 1.0))
     sprite = _render(rng, parts, 16, 40)
     if not foam:
-        grid = 0.5 + 0.5 * np.cos(np.arange(sprite.shape[1]) * 2 * np.pi / 5)[None, :] * np.cos(np.arange(6.2 * UNIT) * 2 * np.pi / 5)[:, None]
+        grid = (
+            0.5
+            + 0.5
+            * np.cos(np.arange(sprite.shape[1]) * 2 * np.pi / 5)[None, :]
+            * np.cos(np.arange(6.2 * UNIT) * 2 * np.pi / 5)[:, None]
+        )
         sprite[: len(grid), :, :3] *= (0.72 + 0.4 * grid[..., None]).astype(np.float32)
     return sprite, (8 * UNIT, 2.6 * UNIT)
 
@@ -196,9 +230,22 @@ def _cup(rng: np.random.Generator, tone: np.ndarray, side: int) -> tuple[np.ndar
     """A mug held by its handle; its anchor is the middle of its rim."""
     glaze = _sleeve(rng) + 0.15
     wide, high = rng.uniform(3.4, 4.2), rng.uniform(7.5, 9.0)
-    mug = [Capsule((x, 1.0 + 0.25 * (1 - (x / wide) ** 2)), (0.92 * x, high), (1.0, 1.0), glaze, 2.0 + 2.2 * np.sqrt(1 - (0.98 * x / wide) ** 2))
-           for x in np.linspace(-wide, wide, 33)]
-    fist = [Capsule((side * (wide + 0.9), y), (side * (wide + 3.2), y + 0.4), (1.1, 1.2), tone, 1.5) for y in (2.6, 4.5, 6.3, 8.0)]
-    arm = [Capsule((side * (wide + 2.6), 5), (side * (wide + 5), 22), (2.6, 2.9), tone, -0.5),
-           Capsule((side * (wide + 5), 20), (side * (wide + 7), 36), (3.3, 3.6), _sleeve(rng), 0.0)]
+    mug = [
+        Capsule(
+            (x, 1.0 + 0.25 * (1 - (x / wide) ** 2)),
+            (0.92 * x, high),
+            (1.0, 1.0),
+            glaze,
+            2.0 + 2.2 * np.sqrt(1 - (0.98 * x / wide) ** 2),
+        )
+        for x in np.linspace(-wide, wide, 33)
+    ]
+    fist = [
+        Capsule((side * (wide + 0.9), y), (side * (wide + 3.2), y + 0.4), (1.1, 1.2), tone, 1.5)
+        for y in (2.6, 4.5, 6.3, 8.0)
+    ]
+    arm = [
+        Capsule((side * (wide + 2.6), 5), (side * (wide + 5), 22), (2.6, 2.9), tone, -0.5),
+        Capsule((side * (wide + 5), 20), (side * (wide + 7), 36), (3.3, 3.6), _sleeve(rng), 0.0),
+    ]
     return _render(rng, arm + fist + mug, 32, 36), (16 * UNIT, 1.4 * UNIT)

@@ -54,7 +54,11 @@ def random_shape(rng: np.random.Generator) -> np.ndarray:
         p[:, 0] += wide * (dx * (size - 1) + side * apart)
         p[:, 1] += narrow * dy * (size * opening - 1) + wide * side * dx * tilt
         brow = _bump(p, (side * 3.4, 4.6), (2.6, 0.9))
-        p[:, 1] += brow * lift - 0.22 * _bump(p, (side * 1.3, 4.6), (0.9, 0.8)) + arch * _bump(p, (side * 4.0, 4.9), (1.2, 0.9))
+        p[:, 1] += (
+            brow * lift
+            - 0.22 * _bump(p, (side * 1.3, 4.6), (0.9, 0.8))
+            + arch * _bump(p, (side * 4.0, 4.9), (1.2, 0.9))
+        )
         p[:, 1] += _bump(p, (side * 3.4, 4.6), (2.6, 0.5)) * (p[:, 1] - 4.6) * (thickness - 1)
 
     nose = _bump(p, (0, -0.9), (1.7, 1.3))

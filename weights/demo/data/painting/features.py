@@ -6,12 +6,34 @@ from . import mesh
 from .brush import blob, curve, ellipse, fill, lay, noise, shade, soften, stroke, taper
 from .skin import Head, Light
 
-IRISES = np.array([(92, 58, 34), (62, 40, 28), (44, 30, 24), (110, 84, 48), (96, 116, 76), (92, 124, 150), (120, 146, 168), (100, 108, 112)]) / 255
+IRISES = (
+    np.array(
+        [
+            (92, 58, 34),
+            (62, 40, 28),
+            (44, 30, 24),
+            (110, 84, 48),
+            (96, 116, 76),
+            (92, 124, 150),
+            (120, 146, 168),
+            (100, 108, 112),
+        ]
+    )
+    / 255
+)
 IRIS_RADIUS = 0.585  # centimetres: irises hardly differ between people
 
 
-def paint_eye(rng: np.random.Generator, picture: np.ndarray, head: Head, left: bool, iris: np.ndarray, tone: np.ndarray,
-              light: Light, lashes: float) -> None:
+def paint_eye(
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    head: Head,
+    left: bool,
+    iris: np.ndarray,
+    tone: np.ndarray,
+    light: Light,
+    lashes: float,
+) -> None:
     """Paint an open eye looking ahead. `lashes` 0 to 1: how dark and long."""
     s, side = head.scale, head.side
     pick = (lambda line: line) if left else mesh.mirrored
@@ -25,23 +47,42 @@ def paint_eye(rng: np.random.Generator, picture: np.ndarray, head: Head, left: b
     white = np.array([0.90, 0.88, 0.86]) * (0.86 + 0.12 * light.key)
     lay(picture, white, almond)
     shade(picture, (0.78, 0.66, 0.63), almond * (1 - blob(side, centre, (0.85 * s, 0.7 * s))), 0.75)
-    lay(picture, np.array([0.80, 0.52, 0.48]), blob(side, inner + 0.06 * (outer - inner), (0.14 * s, 0.10 * s)) * almond, 0.8)
+    lay(
+        picture,
+        np.array([0.80, 0.52, 0.48]),
+        blob(side, inner + 0.06 * (outer - inner), (0.14 * s, 0.10 * s)) * almond,
+        0.8,
+    )
     radius = IRIS_RADIUS * s
     disc = fill(side, ellipse(centre, (radius, radius)), 0.05 * s) * almond
     lay(picture, iris * 0.42, disc)
     lay(picture, iris, fill(side, ellipse(centre, (0.82 * radius, 0.82 * radius)), 0.09 * s) * almond)
     glow = centre + np.array([-light.direction[0] * 0.35, 0.4]) * radius
     lay(picture, np.minimum(iris * 1.7 + 0.05, 1), blob(side, glow, (0.35 * radius, 0.28 * radius)) * disc, 0.55)
-    lay(picture, np.array([0.03, 0.025, 0.025]), fill(side, ellipse(centre, (0.40 * radius, 0.40 * radius)), 0.04 * s) * almond)
+    lay(
+        picture,
+        np.array([0.03, 0.025, 0.025]),
+        fill(side, ellipse(centre, (0.40 * radius, 0.40 * radius)), 0.04 * s) * almond,
+    )
     # The upper lid shades the ball below it.
     shade(picture, (0.48, 0.43, 0.42), stroke(side, upper + (0, 0.10 * s), 0.26 * s, 0.09 * s) * almond, 0.8)
     spark = centre + np.array([light.direction[0] * 0.45 - 0.05, -0.42]) * radius
-    lay(picture, np.array([1.0, 1.0, 1.0]), fill(side, ellipse(spark, (0.20 * radius, 0.20 * radius)), 0.03 * s) * almond, 0.95)
+    lay(
+        picture,
+        np.array([1.0, 1.0, 1.0]),
+        fill(side, ellipse(spark, (0.20 * radius, 0.20 * radius)), 0.03 * s) * almond,
+        0.95,
+    )
 
     lash = np.array([0.10, 0.07, 0.06]) + 0.12 * (1 - lashes) * tone
     width = (0.10 + 0.10 * lashes) * s
     lay(picture, lash, stroke(side, upper, width * taper(len(upper), 0.9, 0.25), 0.035 * s), 0.9)
-    shade(picture, (0.62, 0.46, 0.42), stroke(side, lower, 0.09 * s * taper(len(lower), 0.9, 0.3), 0.04 * s), 0.45 + 0.3 * lashes)
+    shade(
+        picture,
+        (0.62, 0.46, 0.42),
+        stroke(side, lower, 0.09 * s * taper(len(lower), 0.9, 0.3), 0.04 * s),
+        0.45 + 0.3 * lashes,
+    )
     rim = tone * np.array([1.0, 0.84, 0.8])
     lay(picture, rim, stroke(side, lower[4:] - (0, 0.05 * s), 0.06 * s, 0.03 * s), 0.4)
     if lashes > 0.5:
@@ -50,12 +91,21 @@ def paint_eye(rng: np.random.Generator, picture: np.ndarray, head: Head, left: b
         lay(picture, lash, stroke(side, curve(wing), 0.11 * s * np.linspace(1, 0.1, 13), 0.04 * s), 0.8)
     crease = curve(head.line(pick(mesh.CREASE)))
     strength = rng.uniform(0.3, 0.75)
-    shade(picture, (0.55, 0.42, 0.38), stroke(side, crease, 0.13 * s * taper(len(crease), 0.4, 0.3), 0.05 * s), strength)
+    shade(
+        picture, (0.55, 0.42, 0.38), stroke(side, crease, 0.13 * s * taper(len(crease), 0.4, 0.3), 0.05 * s), strength
+    )
     lid = fill(side, np.concatenate([upper, crease[::-1]]), 0.06 * s)
-    lay(picture, np.minimum(tone * 1.12, 1), lid * (1 - almond) * blob(side, 0.5 * (top + crease[len(crease) // 2]), (0.8 * s, 0.2 * s)), 0.22)
+    lay(
+        picture,
+        np.minimum(tone * 1.12, 1),
+        lid * (1 - almond) * blob(side, 0.5 * (top + crease[len(crease) // 2]), (0.8 * s, 0.2 * s)),
+        0.22,
+    )
 
 
-def paint_brow(rng: np.random.Generator, picture: np.ndarray, head: Head, left: bool, colour: np.ndarray, density: float) -> None:
+def paint_brow(
+    rng: np.random.Generator, picture: np.ndarray, head: Head, left: bool, colour: np.ndarray, density: float
+) -> None:
     """Paint a brow: a soft body and hairs that lean outwards."""
     s, side = head.scale, head.side
     pick = (lambda line: line) if left else mesh.mirrored
@@ -95,14 +145,24 @@ def paint_nostrils(picture: np.ndarray, head: Head, tone: np.ndarray) -> None:
     shade(picture, (0.62, 0.48, 0.44), stroke(side, base, 0.16 * s * taper(len(base), 0.3, 0.3), 0.09 * s), 0.5)
 
 
-def paint_lips(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: np.ndarray, light: Light, lipstick: np.ndarray | None) -> None:
+def paint_lips(
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    head: Head,
+    tone: np.ndarray,
+    light: Light,
+    lipstick: np.ndarray | None,
+) -> None:
     """Paint closed lips: a darker upper and a fuller, lit lower one, and the line between them."""
     s, side = head.scale, head.side
     top, line = curve(head.line(mesh.UPPER_LIP[0])), curve(head.line(mesh.UPPER_LIP[-1]))
     bottom = curve(head.line(mesh.LOWER_LIP[0]))
     left, right = top[:1], top[-1:]
     line = np.concatenate([left, line, right])
-    upper, lower = fill(side, np.concatenate([top, line[::-1]]), 0.06 * s), fill(side, np.concatenate([line, bottom[::-1]]), 0.06 * s)
+    upper, lower = (
+        fill(side, np.concatenate([top, line[::-1]]), 0.06 * s),
+        fill(side, np.concatenate([line, bottom[::-1]]), 0.06 * s),
+    )
     natural = tone * np.array([0.93, 0.66, 0.65]) + np.array([0.02, 0.0, 0.0])
     colour = natural if lipstick is None else 0.3 * natural + 0.7 * lipstick
     strength = 0.86 if lipstick is not None else rng.uniform(0.62, 0.85)

@@ -1,6 +1,6 @@
 """MediaPipe's face mesh: the canonical face's points, its triangles, and the names of lines on it.
 
-Source of `canonical.npz`: mediapipe, face_geometry/data/canonical_face_model.obj (Apache 2.0; licence in weights/faces).
+Source of `canonical.npz`: mediapipe's canonical_face_model.obj (Apache 2.0; licence in weights/faces).
 Points are in centimetres: x to the right in the picture, y up, z towards the camera.
 """
 
@@ -16,8 +16,44 @@ with np.load(Path(__file__).with_name("canonical.npz")) as stored:
 MIRROR = np.array([int(np.abs(POINTS - point * (-1, 1, 1)).sum(1).argmin()) for point in POINTS])
 
 # Lines run from left to right in the picture; an eye's and a brow's are the left one's, MIRROR gives the right one's.
-OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-        148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+OVAL = [
+    10,
+    338,
+    297,
+    332,
+    284,
+    251,
+    389,
+    356,
+    454,
+    323,
+    361,
+    288,
+    397,
+    365,
+    379,
+    378,
+    400,
+    377,
+    152,
+    148,
+    176,
+    149,
+    150,
+    136,
+    172,
+    58,
+    132,
+    93,
+    234,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
+]
 JAW = OVAL[8:29][::-1]  # 234 by the chin to 454
 LID_UPPER = [33, 246, 161, 160, 159, 158, 157, 173, 133]
 LID_LOWER = [33, 7, 163, 144, 145, 153, 154, 155, 133]

@@ -1,4 +1,4 @@
-"""Brushes: soft masks `[side, side]` f32 in 0 to 1, made of curves and blobs in pixels, and paint laid on through them."""
+"""Brushes: soft masks `[side, side]` f32 in 0 to 1 of curves and blobs in pixels, and paint laid on through them."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""The head's form and skin: normals from the mesh and a skull above it, light, blushes and the shadows that features cast."""
+"""The head's form and skin: normals of the mesh and of a skull above it, light, blushes, shadows."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,25 @@ from .brush import blob, curve, fill, lay, noise, shade, soften, stroke, taper
 from .shape import to_picture
 
 # sRGB of skin from fair to deep, and how much redder its blushes are.
-TONES = np.array([(246, 214, 196), (236, 194, 168), (222, 176, 142), (200, 148, 112), (166, 114, 80), (122, 80, 56), (88, 58, 44)]) / 255
+TONES = (
+    np.array(
+        [
+            (246, 214, 196),
+            (236, 194, 168),
+            (222, 176, 142),
+            (200, 148, 112),
+            (166, 114, 80),
+            (122, 80, 56),
+            (88, 58, 44),
+        ]
+    )
+    / 255
+)
 
 
 @dataclass
 class Light:
-    """A key light from `direction` `[3]` (x right, y up, z to the camera), its strength, an ambient one, their colour."""
+    """A key light from `direction` `[3]` (x right, y up, z to the camera), its strength, the ambient's, their colour."""
 
     direction: np.ndarray
     key: float
@@ -45,7 +58,7 @@ class Head:
         return to_picture(np.asarray(points, np.float64), self.origin, self.scale)
 
     def outline(self, volume: float = 0.0) -> np.ndarray:
-        """The head's outline `[n, 2]`: the jaw from the mesh, a skull above, grown by `volume` centimetres above the ears."""
+        """The head's outline `[n, 2]`: the mesh's jaw and a skull, grown by `volume` centimetres above the ears."""
         jaw = curve(self.line(mesh.JAW))
         left, right = jaw[0], jaw[-1]
         centre, half = (left + right) / 2, (right[0] - left[0]) / 2 + volume * self.scale
@@ -62,7 +75,9 @@ def random_light(rng: np.random.Generator) -> Light:
     direction = np.array([rng.uniform(-0.75, 0.75), rng.uniform(0.1, 0.7), 1.0])
     warmth = rng.normal(0, 0.035)
     key = rng.uniform(0.55, 0.8)
-    return Light(direction / np.linalg.norm(direction), key, rng.uniform(0.95, 1.1) - key, 1 + np.array([warmth, 0, -warmth]))
+    return Light(
+        direction / np.linalg.norm(direction), key, rng.uniform(0.95, 1.1) - key, 1 + np.array([warmth, 0, -warmth])
+    )
 
 
 def mesh_normals(points: np.ndarray) -> np.ndarray:
@@ -78,7 +93,7 @@ def mesh_normals(points: np.ndarray) -> np.ndarray:
 
 
 def over_mesh(head: Head, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`values` `[468, n]` interpolated over the mesh's triangles, `[side, side, n]`, and where the mesh is `[side, side]` bool."""
+    """`values` `[468, n]` interpolated over the triangles, `[side, side, n]`; where the mesh is, `[side, side]` bool."""
     which = np.full((head.side, head.side), -1, np.int32)
     corners = np.round(head.points[mesh.TRIANGLES][..., :2] * 16).astype(np.int32)
     # The nearest triangles last: they cover the others.
@@ -158,20 +173,22 @@ def paint_head(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: 
 def _freckles(rng: np.random.Generator, albedo: np.ndarray, head: Head) -> None:
     spots = np.zeros((head.side, head.side), np.float32)
     for x, y in rng.normal((0, 0.0), (3.4, 1.1), (70, 2)):
-        spots = np.maximum(spots, fill(head.side, np.asarray(head.place([(x, y)])) + 0.07 * head.scale * np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])))
+        spots = np.maximum(
+            spots,
+            fill(
+                head.side,
+                np.asarray(head.place([(x, y)])) + 0.07 * head.scale * np.array([[-1, 0], [0, -1], [1, 0], [0, 1]]),
+            ),
+        )
     shade(albedo, (0.84, 0.74, 0.66), soften(spots, 0.05 * head.scale), 0.7)
 
 
 def _shadows(rng: np.random.Generator, picture: np.ndarray, head: Head, light: Light) -> None:
-    """What the mesh is too coarse for: sockets, the folds by the mouth, below nose, lip and chin, and the nose's shadow."""
+    """What the mesh is too coarse for: the sockets, the folds by the mouth, below nose and lip, the nose's shadow."""
     s, side = head.scale, head.side
     away = -light.direction[0]
     dark = np.array([0.66, 0.52, 0.48])
-    for left in (True, False):
-        def pick(*indices: int) -> np.ndarray:
-            return head.at(*(indices if left else mesh.mirrored(list(indices))))
-
-        x = -1 if left else 1
+    for x, pick in ((-1, head.at), (1, lambda *indices: head.at(*mesh.mirrored(list(indices))))):
         shade(picture, dark, blob(side, pick(55, 133) + (0, 0.1 * s), (0.55 * s, 0.55 * s)), 0.42)
         shade(picture, dark, blob(side, pick(27, 52), (1.3 * s, 0.35 * s)), 0.30)
         shade(picture, dark, blob(side, pick(33, 46), (0.8 * s, 0.5 * s)), 0.16)
@@ -190,29 +207,51 @@ def _shadows(rng: np.random.Generator, picture: np.ndarray, head: Head, light: L
     shine = min(1.0, 0.25 + light.key * 0.3)
     bridge = curve(head.line([168, 6, 197, 195, 5])) - (0.12 * away * s, 0)
     lay(picture, np.array([1.0, 0.96, 0.9]), stroke(side, bridge, 0.32 * s, 0.2 * s), 0.22 * shine)
-    lay(picture, np.array([1.0, 0.97, 0.94]), blob(side, head.at(4) - (0.2 * away * s, 0.12 * s), (0.26 * s, 0.2 * s)), 0.34 * shine)
+    lay(
+        picture,
+        np.array([1.0, 0.97, 0.94]),
+        blob(side, head.at(4) - (0.2 * away * s, 0.12 * s), (0.26 * s, 0.2 * s)),
+        0.34 * shine,
+    )
 
 
-def paint_ears(picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) -> None:
-    """Paint both ears, to lie behind the head's edge."""
+def paint_ears(picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) -> np.ndarray:
+    """Paint both ears, to lie behind the head's edge; their mask `[side, side]`."""
     s = head.scale
+    both = np.zeros((head.side, head.side), np.float32)
     for x, top, low in ((-1, 127, 132), (1, 356, 361)):
         upper, lower = head.at(top) + (-x * 0.2 * s, -0.2 * s), head.at(low) + (-x * 0.1 * s, 0.4 * s)
         height = lower[1] - upper[1]
-        rim = curve(np.array([upper, upper + (x * 0.9 * s, -0.10 * height), upper + (x * 1.35 * s, 0.18 * height),
-                              lower + (x * 0.95 * s, -0.3 * height), lower + (x * 0.35 * s, 0), lower]), closed=True)
+        rim = curve(
+            np.array(
+                [
+                    upper,
+                    upper + (x * 0.9 * s, -0.10 * height),
+                    upper + (x * 1.35 * s, 0.18 * height),
+                    lower + (x * 0.95 * s, -0.3 * height),
+                    lower + (x * 0.35 * s, 0),
+                    lower,
+                ]
+            ),
+            closed=True,
+        )
         amount = 0.62 + 0.22 * float(x * light.direction[0])
         colour = (tone**2.2 * np.array([1.08, 0.92, 0.9]) * amount) ** (1 / 2.2)
-        lay(picture, colour, fill(head.side, rim, 0.05 * s))
+        mask = fill(head.side, rim, 0.05 * s)
+        both = np.maximum(both, mask)
+        lay(picture, colour, mask)
         inner = rim.mean(0) + (rim - rim.mean(0)) * (0.5, 0.6)
         shade(picture, np.array([0.62, 0.5, 0.46]), fill(head.side, inner, 0.14 * s), 0.6)
+    return both
 
 
-def paint_neck(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) -> None:
-    """Paint the neck down to the shoulders, with the chin's shadow on it."""
+def paint_neck(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) -> np.ndarray:
+    """Paint the neck down to the shoulders, with the chin's shadow on it; its mask `[side, side]`."""
     s, side = head.scale, head.side
     half = rng.uniform(4.0, 5.2)
-    left = curve(head.place([(-half - 0.1, -4), (-half, -9), (-half - 0.1, -12), (-half - 2.0, -14.5), (-half - 8, -17)]))
+    left = curve(
+        head.place([(-half - 0.1, -4), (-half, -9), (-half - 0.1, -12), (-half - 2.0, -14.5), (-half - 8, -17)])
+    )
     right = curve(head.place([(half + 8, -17), (half + 2.0, -14.5), (half + 0.1, -12), (half, -9), (half + 0.1, -4)]))
     mask = fill(side, np.concatenate([left, right]), 0.06 * s)
     u = np.clip((np.arange(side, dtype=np.float32) - head.origin[0]) / (half * s * 1.05), -0.97, 0.97)
@@ -224,3 +263,4 @@ def paint_neck(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: 
     for x in (-1, 1):
         tendon = curve(head.place([(x * half * 0.75, -10.0), (x * half * 0.5, -12.0), (x * 0.9, -14.6)]))
         shade(picture, dark, stroke(side, tendon, 0.5 * s, 0.3 * s), 0.16)
+    return mask

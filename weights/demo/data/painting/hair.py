@@ -1,4 +1,4 @@
-"""Hair of several styles, beards and stubble: masks from curves in centimetres, strands from noise in polar coordinates."""
+"""Hair, beards and stubble: masks from curves in centimetres, strands from noise in polar coordinates."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,22 @@ from . import mesh
 from .brush import curve, fill, lay, noise, shade, soften
 from .skin import Head, Light
 
-COLOURS = np.array([(26, 21, 20), (44, 31, 25), (66, 44, 30), (98, 64, 40), (138, 96, 58), (186, 148, 96), (146, 70, 36),
-                    (150, 146, 142), (206, 202, 196)]) / 255
+COLOURS = (
+    np.array(
+        [
+            (26, 21, 20),
+            (44, 31, 25),
+            (66, 44, 30),
+            (98, 64, 40),
+            (138, 96, 58),
+            (186, 148, 96),
+            (146, 70, 36),
+            (150, 146, 142),
+            (206, 202, 196),
+        ]
+    )
+    / 255
+)
 STYLES = ("bald", "buzz", "short", "parted", "fringe", "long", "long fringe", "curly", "bun")
 WEIGHTS = np.array([0.06, 0.09, 0.19, 0.16, 0.11, 0.16, 0.08, 0.10, 0.05])
 LONG = ("long", "long fringe")
@@ -18,7 +32,7 @@ LONG = ("long", "long fringe")
 
 @dataclass
 class Hair:
-    """A style, its colour `[3]` in sRGB; its volume, the hairline's height over the mesh's and where long hair ends, in centimetres."""
+    """A style and its colour `[3]` in sRGB; in centimetres its volume, the hairline over the mesh's, the end of long hair."""
 
     style: str
     colour: np.ndarray
@@ -31,8 +45,12 @@ def random_hair(rng: np.random.Generator, deep: bool) -> Hair:
     """`deep`: hair that goes with deep skin is mostly dark and more often curly."""
     weights = WEIGHTS * np.where(np.array(STYLES) == "curly", 3.0 if deep else 1.0, 1.0)
     style = STYLES[rng.choice(len(STYLES), p=weights / weights.sum())]
-    odds = np.array([6, 4, 1.5, 0.4, 0.1, 0.1, 0.1, 0.7, 0.3]) if deep else np.array([2.5, 3, 3, 3, 2.5, 2, 1.2, 1.2, 0.7])
-    colour = COLOURS[rng.choice(len(COLOURS), p=odds / odds.sum())] * rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.02, 3))
+    odds = (
+        np.array([6, 4, 1.5, 0.4, 0.1, 0.1, 0.1, 0.7, 0.3]) if deep else np.array([2.5, 3, 3, 3, 2.5, 2, 1.2, 1.2, 0.7])
+    )
+    colour = (
+        COLOURS[rng.choice(len(COLOURS), p=odds / odds.sum())] * rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.02, 3))
+    )
     volume = {"bald": 0.0, "buzz": 0.12, "curly": rng.uniform(1.2, 2.6), "bun": 0.35}.get(style, rng.uniform(0.55, 1.4))
     return Hair(style, np.clip(colour, 0, 0.95), volume, rng.uniform(-0.5, 0.5), rng.uniform(-16, -11))
 
@@ -102,30 +120,56 @@ def _tones(head: Head, hair: Hair, strands: np.ndarray, light: Light) -> np.ndar
     band = np.exp(-0.5 * ((v - 0.66 - 0.1 * light.direction[0] * u + 0.04 * strands) / 0.10) ** 2) * depth
     sheen = 0.14 if hair.style in ("curly", "buzz") else 0.4
     colour = hair.colour.astype(np.float32) * (level * (1 + 0.24 * strands))[..., None]
-    return np.clip(colour + (sheen * light.key * band * (1 + 0.5 * strands))[..., None] * (0.35 * hair.colour + 0.12), 0, 1).astype(np.float32)
+    return np.clip(
+        colour + (sheen * light.key * band * (1 + 0.5 * strands))[..., None] * (0.35 * hair.colour + 0.12), 0, 1
+    ).astype(np.float32)
 
 
-def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, light: Light) -> None:
-    """Paint what lies behind the neck and the ears."""
+def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, light: Light) -> np.ndarray:
+    """Paint what lies behind the neck and the ears; its mask `[side, side]`."""
     s = head.scale
     if hair.style not in LONG and hair.style not in ("curly", "bun"):
-        return
+        return np.zeros((head.side, head.side), np.float32)
     strands = _pattern(rng, head, hair)
     if hair.style == "bun":
         top = head.outline(hair.volume)[:, 1].min()
         x = np.array([head.origin[0], top + 0.2 * s])
-        mask = fill(head.side, x + 2.3 * s * np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 6.2, 30)]), 0.1 * s)
+        mask = fill(
+            head.side, x + 2.3 * s * np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 6.2, 30)]), 0.1 * s
+        )
     elif hair.style == "curly":
         low, wide = rng.uniform(-1.0, 5.0), 7.7 + hair.volume
-        round_head = [(-wide * 0.9, 6), (-wide, 3), (-wide, 1.5 - low * 0.5), (-wide * 0.85, -low), (-4.5, -low - 1),
-                      (4.5, -low - 1), (wide * 0.85, -low), (wide, 1.5 - low * 0.5), (wide, 3), (wide * 0.9, 6)]
+        round_head = [
+            (-wide * 0.9, 6),
+            (-wide, 3),
+            (-wide, 1.5 - low * 0.5),
+            (-wide * 0.85, -low),
+            (-4.5, -low - 1),
+            (4.5, -low - 1),
+            (wide * 0.85, -low),
+            (wide, 1.5 - low * 0.5),
+            (wide, 3),
+            (wide * 0.9, 6),
+        ]
         mask = _edged(rng, fill(head.side, curve(head.place(round_head), closed=True)), head, hair, strands)
     else:
         low, wide = hair.end, 8.0 + hair.volume + rng.uniform(0, 0.9)
-        falls = [(-7.6 - hair.volume, 3), (-wide, -3), (-wide - 0.4, low * 0.7), (-wide + 0.8, low), (-4, low - 1), (4, low - 1),
-                 (wide - 0.8, low), (wide + 0.4, low * 0.7), (wide, -3), (7.6 + hair.volume, 3), (0, 8)]
+        falls = [
+            (-7.6 - hair.volume, 3),
+            (-wide, -3),
+            (-wide - 0.4, low * 0.7),
+            (-wide + 0.8, low),
+            (-4, low - 1),
+            (4, low - 1),
+            (wide - 0.8, low),
+            (wide + 0.4, low * 0.7),
+            (wide, -3),
+            (7.6 + hair.volume, 3),
+            (0, 8),
+        ]
         mask = _edged(rng, fill(head.side, curve(head.place(falls), closed=True)), head, hair, strands)
     lay(picture, 0.72 * _tones(head, hair, strands, light), mask)
+    return mask
 
 
 def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
@@ -138,16 +182,39 @@ def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
         a, b = wide - rng.uniform(0.3, 1.1), wide - rng.uniform(0.9, 1.6)
     if hair.style == "fringe" or hair.style == "long fringe":
         low = brow + rng.uniform(0.35, 1.3)
-        top = [(-b, low - 0.6), (-b + 1.6, low + 0.1), (-2, low + rng.normal(0, 0.2)), (0, low + rng.normal(0, 0.2)),
-               (2, low + rng.normal(0, 0.2)), (b - 1.6, low + 0.1), (b, low - 0.6)]
+        top = [
+            (-b, low - 0.6),
+            (-b + 1.6, low + 0.1),
+            (-2, low + rng.normal(0, 0.2)),
+            (0, low + rng.normal(0, 0.2)),
+            (2, low + rng.normal(0, 0.2)),
+            (b - 1.6, low + 0.1),
+            (b, low - 0.6),
+        ]
     elif hair.style in ("parted", "long"):
         x = rng.choice((-1, 1)) * rng.uniform(0.5, 3.2)
-        top = [(-b, 4.3), (-b + 0.7, 6.4), (min(x - 1.8, -3.2), high - 0.7), (x, high + 0.3), (max(x + 1.8, 3.2), high - 0.7),
-               (b - 0.7, 6.4), (b, 4.3)]
+        top = [
+            (-b, 4.3),
+            (-b + 0.7, 6.4),
+            (min(x - 1.8, -3.2), high - 0.7),
+            (x, high + 0.3),
+            (max(x + 1.8, 3.2), high - 0.7),
+            (b - 0.7, 6.4),
+            (b, 4.3),
+        ]
     else:
         temple = high - rng.uniform(0.2, 1.6)
-        top = [(-b, 3.9), (-b + 0.15, 5.6), (-b + 1.5, temple), (-2.6, high), (0, high + 0.1 + rng.normal(0, 0.2)),
-               (2.6, high), (b - 1.5, temple), (b - 0.15, 5.6), (b, 3.9)]
+        top = [
+            (-b, 3.9),
+            (-b + 0.15, 5.6),
+            (-b + 1.5, temple),
+            (-2.6, high),
+            (0, high + 0.1 + rng.normal(0, 0.2)),
+            (2.6, high),
+            (b - 1.5, temple),
+            (b - 0.15, 5.6),
+            (b, 3.9),
+        ]
     foot = -12.0 if hair.style in LONG else rng.uniform(-0.8, 1.8)
     edge = head.place([(-a, foot), (-a, 1.5), *top, (a, 1.5), (a, foot)])
     centre = np.array([head.at(10)[0] - head.origin[0], 0])
@@ -156,16 +223,29 @@ def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
     return np.concatenate([path, below])
 
 
-def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, skin: np.ndarray, light: Light) -> None:
-    """Paint the hair over the skull, round the face; `skin` `[side, side]` is the head's own mask."""
-    if hair.style == "bald":
-        return
+def paint_front(
+    rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, skin: np.ndarray, light: Light
+) -> np.ndarray:
+    """Paint the hair over the skull, round the face, and return its mask; `skin` `[side, side]` is the head's own."""
     s, side = head.scale, head.side
+    if hair.style == "bald":
+        return np.zeros((side, side), np.float32)
     strands = _pattern(rng, head, hair)
     opening = fill(side, _opening(rng, head, hair))
     cap = fill(side, head.outline(hair.volume), 0.05 * s)
     if hair.style in LONG:
-        sides = [(-7.5 - hair.volume, 3), (-7.9 - hair.volume, -4), (-7.6, hair.end), (-6, hair.end - 0.6), (-4, hair.end), (4, hair.end), (6, hair.end - 0.6), (7.6, hair.end), (7.9 + hair.volume, -4), (7.5 + hair.volume, 3)]
+        sides = [
+            (-7.5 - hair.volume, 3),
+            (-7.9 - hair.volume, -4),
+            (-7.6, hair.end),
+            (-6, hair.end - 0.6),
+            (-4, hair.end),
+            (4, hair.end),
+            (6, hair.end - 0.6),
+            (7.6, hair.end),
+            (7.9 + hair.volume, -4),
+            (7.5 + hair.volume, 3),
+        ]
         cap = np.maximum(cap, fill(side, head.place(sides), 0.2 * s))
     if hair.style == "curly":
         cap = _edged(rng, cap, head, hair, strands)
@@ -178,6 +258,7 @@ def paint_front(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     if hair.style == "buzz":
         mask = soften(mask, 0.15 * s) * 0.82
     lay(picture, _tones(head, hair, strands, light), mask)
+    return mask
 
 
 def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: Hair, kind: str) -> None:
@@ -186,19 +267,64 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     lips = curve(np.concatenate([head.line(mesh.UPPER_LIP[0]), head.line(mesh.LOWER_LIP[0])[::-1][1:-1]]), closed=True)
     free = fill(side, lips, 0.10 * s)
     left, right = head.at(61), head.at(291)
-    above = curve(np.array([left + (-0.7 * s, 0.5 * s), left + (-0.3 * s, -0.35 * s), head.at(39) + (-0.4 * s, -0.5 * s), head.at(164) + (0, -0.05 * s),
-                            head.at(269) + (0.4 * s, -0.5 * s), right + (0.3 * s, -0.35 * s), right + (0.7 * s, 0.5 * s)]))
-    under = curve(np.array([right + (0.35 * s, 0.6 * s), head.at(267), head.at(13), head.at(37), left + (-0.35 * s, 0.6 * s)]))
+    above = curve(
+        np.array(
+            [
+                left + (-0.7 * s, 0.5 * s),
+                left + (-0.3 * s, -0.35 * s),
+                head.at(39) + (-0.4 * s, -0.5 * s),
+                head.at(164) + (0, -0.05 * s),
+                head.at(269) + (0.4 * s, -0.5 * s),
+                right + (0.3 * s, -0.35 * s),
+                right + (0.7 * s, 0.5 * s),
+            ]
+        )
+    )
+    under = curve(
+        np.array([right + (0.35 * s, 0.6 * s), head.at(267), head.at(13), head.at(37), left + (-0.35 * s, 0.6 * s)])
+    )
     moustache = fill(side, np.concatenate([above, under]), 0.14 * s)
-    jaw = curve(head.line([93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323])) + (0, 0.35 * s)
-    cheek = curve(np.array([head.at(323), head.at(435), head.at(434, 432), right + (0.55 * s, 0.1 * s), head.at(17),
-                            left + (-0.55 * s, 0.1 * s), head.at(214, 212), head.at(215), head.at(93)]))
+    jaw = curve(
+        head.line([93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323])
+    ) + (0, 0.35 * s)
+    cheek = curve(
+        np.array(
+            [
+                head.at(323),
+                head.at(435),
+                head.at(434, 432),
+                right + (0.55 * s, 0.1 * s),
+                head.at(17),
+                left + (-0.55 * s, 0.1 * s),
+                head.at(214, 212),
+                head.at(215),
+                head.at(93),
+            ]
+        )
+    )
     full = fill(side, np.concatenate([jaw, cheek]), 0.28 * s)
-    chin = curve(np.array([left + (-0.5 * s, 0.2 * s), head.at(204) + (-0.6 * s, 0), head.at(176), head.at(152) + (0, 0.5 * s), head.at(400),
-                           head.at(424) + (0.6 * s, 0), right + (0.5 * s, 0.2 * s), head.at(17) + (0, 0.35 * s)]), closed=True)
+    chin = curve(
+        np.array(
+            [
+                left + (-0.5 * s, 0.2 * s),
+                head.at(204) + (-0.6 * s, 0),
+                head.at(176),
+                head.at(152) + (0, 0.5 * s),
+                head.at(400),
+                head.at(424) + (0.6 * s, 0),
+                right + (0.5 * s, 0.2 * s),
+                head.at(17) + (0, 0.35 * s),
+            ]
+        ),
+        closed=True,
+    )
     goatee = fill(side, chin, 0.22 * s)
-    mask = {"stubble": np.maximum(full, moustache), "beard": np.maximum(full, moustache), "moustache": moustache,
-            "goatee": np.maximum(goatee, moustache)}[kind] * (1 - free)
+    mask = {
+        "stubble": np.maximum(full, moustache),
+        "beard": np.maximum(full, moustache),
+        "moustache": moustache,
+        "goatee": np.maximum(goatee, moustache),
+    }[kind] * (1 - free)
     if kind == "stubble":
         speckle = np.clip(1 + 0.22 * noise(rng, side, 2.0), 0, 2)
         shade(picture, 0.58 + 0.2 * hair.colour, soften(mask, 0.35 * s) * np.minimum(1, 0.6 * speckle), 0.6)
