@@ -32,7 +32,7 @@ LONG = ("long", "long fringe")
 
 @dataclass
 class Hair:
-    """A style and its colour `[3]` in sRGB; in centimetres its volume, the hairline over the mesh's, the end of long hair."""
+    """A style, its colour `[3]` in sRGB; in centimetres its volume, the hairline over the mesh's, long hair's end."""
 
     style: str
     colour: np.ndarray
@@ -119,9 +119,9 @@ def _tones(head: Head, hair: Hair, strands: np.ndarray, light: Light) -> np.ndar
     level = 0.45 + light.key * 0.75 * np.clip((facing + 0.3) / 1.3, 0, None)
     band = np.exp(-0.5 * ((v - 0.66 - 0.1 * light.direction[0] * u + 0.04 * strands) / 0.10) ** 2) * depth
     sheen = 0.14 if hair.style in ("curly", "buzz") else 0.4
-    colour = hair.colour.astype(np.float32) * (level * (1 + 0.24 * strands))[..., None]
+    colour = hair.colour.astype(np.float32) * (level * (1 + 0.3 * strands))[..., None]
     return np.clip(
-        colour + (sheen * light.key * band * (1 + 0.5 * strands))[..., None] * (0.35 * hair.colour + 0.12), 0, 1
+        colour + (sheen * light.key * band * (1 + 0.5 * strands))[..., None] * (0.35 * hair.colour + 0.16), 0, 1
     ).astype(np.float32)
 
 
@@ -138,7 +138,7 @@ def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: 
             head.side, x + 2.3 * s * np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 6.2, 30)]), 0.1 * s
         )
     elif hair.style == "curly":
-        low, wide = rng.uniform(-1.0, 5.0), 7.7 + hair.volume
+        low, wide = rng.uniform(-1.0, 5.0), head.half_width + hair.volume
         round_head = [
             (-wide * 0.9, 6),
             (-wide, 3),
@@ -153,18 +153,18 @@ def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: 
         ]
         mask = _edged(rng, fill(head.side, curve(head.place(round_head), closed=True)), head, hair, strands)
     else:
-        low, wide = hair.end, 8.0 + hair.volume + rng.uniform(0, 0.9)
+        low, wide = hair.end, head.half_width + hair.volume + rng.uniform(0.1, 0.7)
         falls = [
-            (-7.6 - hair.volume, 3),
-            (-wide, -3),
-            (-wide - 0.4, low * 0.7),
+            (-head.half_width - hair.volume * 0.9, 3.5),
+            (-wide + 0.1, -2.5),
+            (-wide - 0.3, low * 0.7),
             (-wide + 0.8, low),
             (-4, low - 1),
             (4, low - 1),
             (wide - 0.8, low),
-            (wide + 0.4, low * 0.7),
-            (wide, -3),
-            (7.6 + hair.volume, 3),
+            (wide + 0.3, low * 0.7),
+            (wide - 0.1, -2.5),
+            (head.half_width + hair.volume * 0.9, 3.5),
             (0, 8),
         ]
         mask = _edged(rng, fill(head.side, curve(head.place(falls), closed=True)), head, hair, strands)
@@ -176,7 +176,7 @@ def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
     """The outline `[n, 2]` of the face that the hair leaves free, open downwards."""
     brow = (head.origin[1] - head.line(mesh.BROW_UPPER)[:, 1].min()) / head.scale
     high = (head.origin[1] - head.at(10)[1]) / head.scale + 0.55 + hair.line
-    wide = (head.at(454)[0] - head.at(234)[0]) / 2 / head.scale
+    wide = head.half_width
     a, b = wide - 0.35, wide - 0.85
     if hair.style in LONG:
         a, b = wide - rng.uniform(0.3, 1.1), wide - rng.uniform(0.9, 1.6)
@@ -215,12 +215,8 @@ def _opening(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
             (b - 0.15, 5.6),
             (b, 3.9),
         ]
-    foot = -12.0 if hair.style in LONG else rng.uniform(-0.8, 1.8)
-    edge = head.place([(-a, foot), (-a, 1.5), *top, (a, 1.5), (a, foot)])
-    centre = np.array([head.at(10)[0] - head.origin[0], 0])
-    path = curve(edge + centre)
-    below = head.place([(20, foot), (20, -40), (-20, -40), (-20, foot)])
-    return np.concatenate([path, below])
+    edge = head.place([(-a, -25), (-a, -5), (-a, 1.5), *top, (a, 1.5), (a, -5), (a, -25)])
+    return curve(edge + (head.at(10)[0] - head.origin[0], 0))
 
 
 def paint_front(
@@ -234,22 +230,25 @@ def paint_front(
     opening = fill(side, _opening(rng, head, hair))
     cap = fill(side, head.outline(hair.volume), 0.05 * s)
     if hair.style in LONG:
+        wide = head.half_width + hair.volume
         sides = [
-            (-7.5 - hair.volume, 3),
-            (-7.9 - hair.volume, -4),
-            (-7.6, hair.end),
+            (-wide, 4),
+            (-wide, -4),
+            (-wide, hair.end),
             (-6, hair.end - 0.6),
-            (-4, hair.end),
-            (4, hair.end),
             (6, hair.end - 0.6),
-            (7.6, hair.end),
-            (7.9 + hair.volume, -4),
-            (7.5 + hair.volume, 3),
+            (wide, hair.end),
+            (wide, -4),
+            (wide, 4),
         ]
         cap = np.maximum(cap, fill(side, head.place(sides), 0.2 * s))
     if hair.style == "curly":
         cap = _edged(rng, cap, head, hair, strands)
     mask = cap * (1 - _edged(rng, opening, head, hair, strands))
+    if hair.style not in LONG:
+        # Beside the ears it thins out.
+        y = (np.arange(side, dtype=np.float32)[:, None] - head.place([(0, rng.uniform(-0.6, 1.8))])[0, 1]) / (0.8 * s)
+        mask *= np.clip(0.5 - y + 0.12 * strands, 0, 1)
     # Its shadow on the skin.
     shadow = soften(mask, 0.35 * s)
     shift = np.float32([[1, 0, -0.5 * light.direction[0] * s], [0, 1, 0.35 * s]])

@@ -28,7 +28,7 @@ TONES = (
 
 @dataclass
 class Light:
-    """A key light from `direction` `[3]` (x right, y up, z to the camera), its strength, the ambient's, their colour."""
+    """A key light from `direction` `[3]` (x right, y up, z to the camera), its strength, the ambient's, the colour."""
 
     direction: np.ndarray
     key: float
@@ -56,6 +56,11 @@ class Head:
     def place(self, points: list[tuple[float, float]] | np.ndarray) -> np.ndarray:
         """Pixels of points `[.., 2]` in centimetres."""
         return to_picture(np.asarray(points, np.float64), self.origin, self.scale)
+
+    @property
+    def half_width(self) -> float:
+        """Half the face's width at the ears, centimetres."""
+        return (self.at(454)[0] - self.at(234)[0]) / 2 / self.scale
 
     def outline(self, volume: float = 0.0) -> np.ndarray:
         """The head's outline `[n, 2]`: the mesh's jaw and a skull, grown by `volume` centimetres above the ears."""
@@ -93,7 +98,7 @@ def mesh_normals(points: np.ndarray) -> np.ndarray:
 
 
 def over_mesh(head: Head, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`values` `[468, n]` interpolated over the triangles, `[side, side, n]`; where the mesh is, `[side, side]` bool."""
+    """`values` `[468, n]` interpolated over the triangles, `[side, side, n]`, and where those are, `[side, side]`."""
     which = np.full((head.side, head.side), -1, np.int32)
     corners = np.round(head.points[mesh.TRIANGLES][..., :2] * 16).astype(np.int32)
     # The nearest triangles last: they cover the others.
@@ -152,7 +157,7 @@ def paint_head(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: 
     blush = rng.uniform(0.3, 1.0)
     for left in (50, 205):
         for index in (left, int(mesh.MIRROR[left])):
-            shade(albedo, (1.03, 0.86 + 0.08 * deep, 0.87), blob(side, head.at(index), (1.3 * s, 1.0 * s)), 0.7 * blush)
+            shade(albedo, (1.02, 0.89 + 0.06 * deep, 0.90), blob(side, head.at(index), (1.3 * s, 1.0 * s)), 0.7 * blush)
     shade(albedo, (1.02, 0.88, 0.88), blob(side, head.at(1, 4), (0.9 * s, 0.7 * s)), 0.8 * blush)
     shade(albedo, (1.01, 0.93, 0.93), blob(side, head.at(152, 175), (1.3 * s, 0.8 * s)), blush)
     shade(albedo, (1.03, 1.02, 0.96), blob(side, head.at(151), (3.5 * s, 1.5 * s)), 0.6)
@@ -195,7 +200,7 @@ def _shadows(rng: np.random.Generator, picture: np.ndarray, head: Head, light: L
         fold = curve(np.array([pick(129), pick(203) + (0.25 * x * s, -0.1 * s), pick(206), pick(216)]))
         shade(picture, dark, stroke(side, fold, 0.42 * s * taper(len(fold), 0.2), 0.22 * s), rng.uniform(0.1, 0.42))
         # The wing of the nose.
-        wing = curve(np.array([pick(198), pick(129, 49) + (0.05 * x * s, 0), pick(102, 64), pick(98)]))
+        wing = curve(np.array([pick(198), pick(129, 49), pick(102, 64), pick(98)])) - (0.14 * x * s, 0)
         shade(picture, dark, stroke(side, wing, 0.26 * s * taper(len(wing), 0.1, 0.5), 0.12 * s), 0.55)
         # The side of the nose away from the light.
         ridge = curve(np.array([pick(55, 193), pick(122, 196), pick(3, 51), pick(131)]))
@@ -248,7 +253,7 @@ def paint_ears(picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) 
 def paint_neck(rng: np.random.Generator, picture: np.ndarray, head: Head, tone: np.ndarray, light: Light) -> np.ndarray:
     """Paint the neck down to the shoulders, with the chin's shadow on it; its mask `[side, side]`."""
     s, side = head.scale, head.side
-    half = rng.uniform(4.0, 5.2)
+    half = rng.uniform(0.52, 0.66) * head.half_width
     left = curve(
         head.place([(-half - 0.1, -4), (-half, -9), (-half - 0.1, -12), (-half - 2.0, -14.5), (-half - 8, -17)])
     )
