@@ -49,8 +49,9 @@ def portray(rng: np.random.Generator, side: int = SIDE) -> Face:
         hair.paint_back(rng, picture, head, style, light),
         skin.paint_neck(rng, picture, head, tone, light),
         scene.paint_clothes(rng, picture, head, light),
-        skin.paint_ears(picture, head, tone, light),
     ]
+    if style.style not in hair.LONG:
+        layers.append(skin.paint_ears(picture, head, tone, light))
     mask = skin.paint_head(rng, picture, head, tone, light)
     features.paint_nostrils(picture, head, tone)
     if beard:

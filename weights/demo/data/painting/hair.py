@@ -97,7 +97,7 @@ def _pattern(rng: np.random.Generator, head: Head, hair: Hair) -> np.ndarray:
     """The pattern `[side, side]` of curls, stubble or strands: mean 0, deviation about 1."""
     side, s = head.side, head.scale
     if hair.style == "curly":
-        curls = np.abs(noise(rng, side, 0.75 * s)) + 0.6 * np.abs(noise(rng, side, 0.4 * s))
+        curls = np.abs(noise(rng, side, 0.6 * s)) + 0.6 * np.abs(noise(rng, side, 0.35 * s))
         return (curls - curls.mean()) / (0.8 * curls.std())
     if hair.style == "buzz":
         return 0.45 * noise(rng, side, 2)
