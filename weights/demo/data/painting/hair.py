@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from . import mesh
-from .brush import curve, fill, lay, noise, shade, soften
+from .brush import curve, ellipse, fill, lay, noise, shade, soften
 from .skin import Head, Light
 
 COLOURS = (
@@ -76,7 +76,8 @@ def _frizz(rng: np.random.Generator, mask: np.ndarray, scale: float, amount: flo
     side = len(mask)
     wide = soften(mask, 0.9 * amount * scale + 0.5)
     rough = noise(rng, side, 1.1 * amount * scale + 2)
-    return np.clip((wide + 0.16 * rough * (wide > 0.02) * (wide < 0.98) - 0.5) * (1.6 * amount * scale + 1) + 0.5, 0, 1)
+    edge = np.minimum(1, 5 * wide * (1 - wide))
+    return np.clip((wide + 0.16 * rough * edge - 0.5) * (1.6 * amount * scale + 1) + 0.5, 0, 1)
 
 
 def _combed(mask: np.ndarray, strands: np.ndarray, reach: float) -> np.ndarray:
@@ -133,10 +134,7 @@ def paint_back(rng: np.random.Generator, picture: np.ndarray, head: Head, hair: 
     strands = _pattern(rng, head, hair)
     if hair.style == "bun":
         top = head.outline(hair.volume)[:, 1].min()
-        x = np.array([head.origin[0], top + 0.2 * s])
-        mask = fill(
-            head.side, x + 2.3 * s * np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 6.2, 30)]), 0.1 * s
-        )
+        mask = fill(head.side, ellipse((head.origin[0], top + 0.2 * s), (2.3 * s, 2.3 * s)), 0.1 * s)
     elif hair.style == "curly":
         low, wide = rng.uniform(-1.0, 5.0), head.half_width + hair.volume
         round_head = [
@@ -265,22 +263,25 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     s, side = head.scale, head.side
     lips = curve(np.concatenate([head.line(mesh.UPPER_LIP[0]), head.line(mesh.LOWER_LIP[0])[::-1][1:-1]]), closed=True)
     free = fill(side, lips, 0.10 * s)
+    for x in (-1, 1):  # bare skin beside the tuft below the lip
+        bare = fill(side, ellipse(head.at(17) + (0.85 * x * s, 0.25 * s), (0.6 * s, 0.28 * s), -0.25 * x), 0.15 * s)
+        free = np.maximum(free, 0.8 * bare)
     left, right = head.at(61), head.at(291)
     above = curve(
         np.array(
             [
-                left + (-0.7 * s, 0.5 * s),
+                left + (-0.6 * s, 0.3 * s),
                 left + (-0.3 * s, -0.35 * s),
                 head.at(39) + (-0.4 * s, -0.5 * s),
                 head.at(164) + (0, -0.05 * s),
                 head.at(269) + (0.4 * s, -0.5 * s),
                 right + (0.3 * s, -0.35 * s),
-                right + (0.7 * s, 0.5 * s),
+                right + (0.6 * s, 0.3 * s),
             ]
         )
     )
     under = curve(
-        np.array([right + (0.35 * s, 0.6 * s), head.at(267), head.at(13), head.at(37), left + (-0.35 * s, 0.6 * s)])
+        np.array([right + (0.3 * s, 0.3 * s), head.at(267), head.at(13), head.at(37), left + (-0.3 * s, 0.3 * s)])
     )
     moustache = fill(side, np.concatenate([above, under]), 0.14 * s)
     jaw = curve(
@@ -290,18 +291,16 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
         np.array(
             [
                 head.at(323),
-                head.at(435),
-                head.at(434, 432),
-                right + (0.55 * s, 0.1 * s),
+                0.5 * (head.at(323) + right) + (0.7 * s, 0.9 * s),
+                right + (0.5 * s, -0.1 * s),
                 head.at(17),
-                left + (-0.55 * s, 0.1 * s),
-                head.at(214, 212),
-                head.at(215),
+                left + (-0.5 * s, -0.1 * s),
+                0.5 * (head.at(93) + left) + (-0.7 * s, 0.9 * s),
                 head.at(93),
             ]
         )
     )
-    full = fill(side, np.concatenate([jaw, cheek]), 0.28 * s)
+    full = fill(side, np.concatenate([jaw, cheek]), 0.4 * s)
     chin = curve(
         np.array(
             [

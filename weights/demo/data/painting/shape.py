@@ -38,12 +38,12 @@ def random_shape(rng: np.random.Generator) -> np.ndarray:
     def normal(spread: float) -> float:
         return float(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread))
 
-    _close_lips(p, upper=1.4 + normal(0.22), lower=1.25 + normal(0.22))
+    _close_lips(p, upper=1.35 + normal(0.17), lower=1.25 + normal(0.19))
     mouth = _bump(p, (0, -4.3), (2.6, 1.8))
     p[:, 0] *= 1 + normal(0.07) * mouth
     p[:, 1] += normal(0.22) * mouth
     corners = np.abs(p[:, 0]) * _bump(p, (0, -4.3), (2.4, 1.0)) / 2.4
-    p[:, 1] += (0.16 + normal(0.10)) * corners
+    p[:, 1] += (0.27 + normal(0.10)) * corners
 
     size, opening, tilt, apart = 1.12 + normal(0.06), 1.42 + normal(0.15), normal(0.045), normal(0.14)
     lift, arch, thickness = 0.1 + normal(0.22), normal(0.20), 1.05 + normal(0.2)

@@ -205,7 +205,7 @@ def _shadows(rng: np.random.Generator, picture: np.ndarray, head: Head, light: L
         # The side of the nose away from the light.
         ridge = curve(np.array([pick(55, 193), pick(122, 196), pick(3, 51), pick(131)]))
         shade(picture, dark, stroke(side, ridge + (0.3 * x * s, 0), 0.8 * s, 0.4 * s), 0.08 + 0.34 * max(0.0, x * away))
-        shade(picture, dark, blob(side, pick(61) + (0.25 * x * s, 0.1 * s), (0.3 * s, 0.35 * s)), 0.28)
+        shade(picture, dark, blob(side, pick(61) + (0.25 * x * s, 0), (0.3 * s, 0.35 * s)), 0.28)
     shade(picture, dark, blob(side, head.at(2) + (0.5 * away * s, 0.3 * s), (1.0 * s, 0.35 * s)), 0.42)
     shade(picture, dark, blob(side, head.at(0, 164) + (0, -0.1 * s), (0.22 * s, 0.3 * s)), 0.18)
     shade(picture, dark, blob(side, head.at(17) + (0.2 * away * s, 0.42 * s), (1.3 * s, 0.28 * s)), 0.42)
