@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from . import mesh
-from .brush import curve, ellipse, fill, lay, noise, shade, soften
+from .brush import curve, ellipse, fill, lay, noise, shade, soften, stroke
 from .skin import Head, Light
 
 COLOURS = (
@@ -262,10 +262,11 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     """Paint "stubble", a "moustache", a "goatee" or a full "beard", the lips left free."""
     s, side = head.scale, head.side
     lips = curve(np.concatenate([head.line(mesh.UPPER_LIP[0]), head.line(mesh.LOWER_LIP[0])[::-1][1:-1]]), closed=True)
-    free = fill(side, lips, 0.10 * s)
+    free = np.maximum(fill(side, lips), stroke(side, lips, 0.34 * s))  # a tracker takes a dark rim for the mouth's own
+    free = soften(free, 0.12 * s)
     for x in (-1, 1):  # bare skin beside the tuft below the lip
         bare = fill(side, ellipse(head.at(17) + (0.85 * x * s, 0.25 * s), (0.6 * s, 0.28 * s), -0.25 * x), 0.15 * s)
-        free = np.maximum(free, 0.8 * bare)
+        free = np.maximum(free, 0.5 * bare)
     left, right = head.at(61), head.at(291)
     above = curve(
         np.array(
@@ -283,7 +284,7 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     under = curve(
         np.array([right + (0.3 * s, 0.3 * s), head.at(267), head.at(13), head.at(37), left + (-0.3 * s, 0.3 * s)])
     )
-    moustache = fill(side, np.concatenate([above, under]), 0.14 * s)
+    moustache = 0.78 * fill(side, np.concatenate([above, under]), 0.16 * s)
     jaw = curve(
         head.line([93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323])
     ) + (0, 0.35 * s)
@@ -332,4 +333,4 @@ def paint_beard(rng: np.random.Generator, picture: np.ndarray, head: Head, hair:
     level = picture.mean(2, keepdims=True) / (picture[mask > 0.5].mean() + 1e-6)
     tones = hair.colour * 0.95 * np.clip(level, 0.5, 1.5) * (1 + 0.3 * strands)[..., None]
     mask = np.clip(mask * (1.05 + 0.3 * strands * (mask < 0.9)), 0, 1)
-    lay(picture, np.clip(tones, 0, 1).astype(np.float32), mask, 0.9)
+    lay(picture, np.clip(tones, 0, 1).astype(np.float32), mask, 0.75)
