@@ -68,11 +68,12 @@ fn operand4(weight_set: u32, p: Place, quad: u32) -> vec4<f32> {
     let left = i32(p.column * STRIDE) - i32(params.pad_left);
 #if DEPTHWISE
     var sum = taps4(weight_set, ROWS - 1u, quad);
-#for a in 0..KERNEL
-#for b in 0..KERNEL
-    sum += pixel4(p.image, top + $a, left + $b, 4u * quad) * taps4(weight_set, u32($a) * KERNEL + u32($b), quad);
-#end
-#end
+    // Loops, not copies: over so many inlined returns SwiftShader's compiler takes all memory that there is.
+    for (var a = 0u; a < KERNEL; a++) {
+        for (var b = 0u; b < KERNEL; b++) {
+            sum += pixel4(p.image, top + i32(a), left + i32(b), 4u * quad) * taps4(weight_set, a * KERNEL + b, quad);
+        }
+    }
     return sum;
 #else
     let quads = (params.channels + 3u) >> 2u;
