@@ -169,13 +169,10 @@ class Vae(nn.Module):
         return mean, log_variance.clamp(-30.0, 20.0)
 
     @torch.no_grad()
-    def rescale(self, mean: Tensor, scale: Tensor) -> None:
-        """Makes `(z - mean) * scale` of the latents z, per channel, without a change of what is decoded."""
+    def rescale(self, scale: Tensor) -> None:
+        """Multiplies the latents by `scale` [4] without a change of what is decoded."""
         quant, conv = self.quant_conv, self.decoder.conv_in
-        quant.bias[:4] -= mean
         quant.weight[:4] *= scale[:, None, None, None]
         quant.bias[:4] *= scale
         quant.bias[4:] += 2 * scale.log()
-        # Zeros around the latents stand for another value from now on: the border learns it in what training is left.
-        conv.bias += (conv.weight * mean[None, :, None, None]).sum((1, 2, 3))
         conv.weight /= scale[None, :, None, None]
