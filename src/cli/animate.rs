@@ -139,7 +139,7 @@ pub fn run(options: &Options) -> Result<()> {
     let identity = options.identity(&weights, &gpu)?;
     let frames = common
         .run(&gpu, identity, &target, &bar, |work, observer| animate.resume(work).on_progress(observer).frames())?;
-    common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+    common.report(&gpu, Made { frames, weights: weights.kind })
 }
 
 fn portrait(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {

@@ -17,7 +17,7 @@ use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::Parity;
 use viseme::pipelines::stretches::Stretches;
-use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
+use viseme::pipelines::weights::{Demand, Kind, Role, Storage, WeightSet};
 use viseme::pipelines::{Approximation, Cancel, Frames, Paste, Progress, Sampling};
 use viseme::{Error, Problem, Result};
 
@@ -36,7 +36,7 @@ pub struct JobOptions {
     /// Folder with the networks under their published names [default: VISEME_WEIGHTS, then the user's data folder]
     #[arg(long, value_name = "DIR", help_heading = "Weights")]
     weights: Option<PathBuf>,
-    /// Small networks with random weights: shows that everything runs, not what it looks like
+    /// The small models that come with viseme, whatever lies elsewhere: they show how it works, not how good it gets
     #[arg(long, conflicts_with = "weights", help_heading = "Weights")]
     demo: bool,
     /// Tensors in a file that no network reads are an error
@@ -148,7 +148,7 @@ const LONG_S: f64 = 600.0;
 /// What a job's result is, for the last line.
 pub struct Made {
     pub frames: u64,
-    pub is_demo: bool,
+    pub weights: Kind,
 }
 
 /// What the frames of a job become.
@@ -214,7 +214,7 @@ impl JobOptions {
             named.iter().filter_map(|(role, path)| Some((*role, path.as_ref()?.clone()))).collect();
         if self.demo {
             return match single.first_key_value() {
-                None => WeightSet::demo(roles),
+                None => demo(roles),
                 Some((_, path)) => {
                     Err(Problem::new("--demo", "no file of weights beside it", path.display().to_string())
                         .remedy("leave out one of the two")
@@ -226,14 +226,13 @@ impl JobOptions {
         if folder.is_some() || !single.is_empty() {
             return WeightSet::open(roles, folder.as_deref(), &single);
         }
-        let data = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.data_dir().join("weights"));
-        if let Some(folder) = data.filter(|folder| folder.is_dir()) {
+        if let Some(folder) = data_folder("weights").filter(|folder| folder.is_dir()) {
             return WeightSet::open(roles, Some(&folder), &single);
         }
-        note(format_args!(
-            "viseme: warning: no weights named or found: small demo networks with random weights run instead (README.md, weights)"
-        ));
-        WeightSet::demo(roles)
+        let set = demo(roles)?;
+        let instead = described(set.kind).unwrap_or("others");
+        note(format_args!("viseme: warning: no weights named or found: {instead} run instead (README.md, weights)"));
+        Ok(set)
     }
 
     /// What of these options, the audio and the weights shows in the latents, which is what a work folder keeps.
@@ -373,7 +372,7 @@ impl JobOptions {
         match self.output() {
             Output::Json => {
                 let mut line = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
-                    "demo_weights": made.is_demo});
+                    "demo_weights": made.weights.is_demo(), "weights": made.weights.name()});
                 if self.out.to_str().is_none() {
                     // JSON has no such names.
                     line["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
@@ -410,7 +409,8 @@ impl JobOptions {
                 "chunks": chunks, "keyframe_batches": batches, "windows": windows,
                 "inside_frames": stretches.inside_frames(), "unet_evaluations": demand.clip_evaluations,
                 "weight_bytes": estimate.weight_bytes, "winograd_bytes": estimate.winograd_bytes, "work_bytes": estimate.work_bytes,
-                "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.is_demo});
+                "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.kind.is_demo(),
+                "weights": weights.kind.name()});
             for (name, value) in plan.as_object().into_iter().flatten() {
                 fields[name] = value.clone();
             }
@@ -422,6 +422,7 @@ impl JobOptions {
             false => gpu.capabilities().name.clone(),
         };
         let mut all = vec![("device", device)];
+        all.extend(described(weights.kind).map(|demo| ("weights", demo.to_string())));
         all.extend(lines.iter().cloned());
         all.push((
             "plan",
@@ -476,6 +477,25 @@ impl JobOptions {
         }
         let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
         Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, &self.spec(target), target.tracks())?))
+    }
+}
+
+/// The demo's networks, from the user's data folder or beside the program.
+fn demo(roles: &[Role]) -> Result<WeightSet> {
+    WeightSet::demo(roles, data_folder("demo").as_deref())
+}
+
+/// A folder in the user's data folder, where there is such a place.
+fn data_folder(name: &str) -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.data_dir().join(name))
+}
+
+/// What networks that nobody gave are.
+fn described(weights: Kind) -> Option<&'static str> {
+    match weights {
+        Kind::Given => None,
+        Kind::TrainedDemo => Some("small demo models trained on faces made by script"),
+        Kind::RandomDemo => Some("small demo networks with random weights"),
     }
 }
 

@@ -174,7 +174,7 @@ pub fn run(options: &Options) -> Result<()> {
     let identity = options.identity(&weights, &gpu)?;
     let frames = common
         .run(&gpu, identity, &target, &bar, |work, observer| lipsync.resume(work).on_progress(observer).frames())?;
-    common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+    common.report(&gpu, Made { frames, weights: weights.kind })
 }
 
 /// Which frames stay as they are because the face is not in them, a sentence.

@@ -2,6 +2,7 @@
 
 pub mod animate;
 pub mod audio;
+mod demo;
 pub mod emotion;
 pub mod floats;
 mod frames;
