@@ -155,7 +155,7 @@ fn refuse_name(path: &Path, ends: &[&str], video: &Path) -> Result<()> {
 }
 
 /// All faces of the video, with a progress display.
-fn follow(gpu: &Gpu, input: &Input, cut_threshold: f32, output: Output) -> Result<Tracks> {
+pub fn follow(gpu: &Gpu, input: &Input, cut_threshold: f32, output: Output) -> Result<Tracks> {
     let bar = ProgressBar::new(output);
     let mut source = input.source()?;
     let total = source.times().map_or(0, |times| times.count()) as f64;
