@@ -1,5 +1,6 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
+use super::faces::refuse_name;
 use super::peaks::Peaks;
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
@@ -9,13 +10,15 @@ use std::path::{Path, PathBuf};
 use viseme::diffusion::schedule::MAX_STEPS;
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
-use viseme::media::frames::{BackgroundSink, FolderSink};
+use viseme::media::frames::{BackgroundSink, FolderSink, write_picture};
+use viseme::media::labels::{self, Label};
 use viseme::media::probe::Look;
 use viseme::media::writer::{Sound, Tracks, Trial, VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, disk};
 use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::Parity;
+use viseme::pipelines::sheet::Sheet;
 use viseme::pipelines::stretches::Stretches;
 use viseme::pipelines::weights::{Demand, Kind, Role, Storage, WeightSet};
 use viseme::pipelines::{Approximation, Cancel, Frames, Paste, Progress, Sampling};
@@ -88,6 +91,13 @@ pub struct JobOptions {
     /// The ffmpeg program [default: the one in PATH]
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub ffmpeg: Option<PathBuf>,
+    /// Draw some of the frames, what went in above what came out, over the speech (.png)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    sheet: Option<PathBuf>,
+    /// For --sheet: the phones of the speech, a line each of start, end (in seconds) and label with tabs between them, as
+    /// Audacity's label tracks
+    #[arg(long, value_name = "FILE", requires = "sheet", help_heading = "Output")]
+    phones: Option<PathBuf>,
     /// Folder for what a run that is cut off needs to go on [default: OUT.viseme]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     work: Option<PathBuf>,
@@ -277,6 +287,7 @@ impl JobOptions {
             let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
             return Err(problem.remedy("the result would take its place").usage());
         }
+        self.check_sheet(inputs)?;
         if self.out.extension().is_none() {
             FolderSink::check(&self.out)
         } else {
@@ -285,8 +296,39 @@ impl JobOptions {
         }
     }
 
+    fn check_sheet(&self, inputs: &[&Path]) -> Result<()> {
+        let Some(sheet) = &self.sheet else { return Ok(()) };
+        for other in [&[self.audio.as_path(), self.out.as_path()], inputs].concat() {
+            refuse_name(sheet, &["png"], other)?;
+        }
+        if let Err(source) = std::fs::read_dir(folder_of(sheet)) {
+            return Err(Error::Write { path: sheet.clone(), source });
+        }
+        self.phones().map(drop)
+    }
+
+    /// The phones of the speech, as far as they were given.
+    fn phones(&self) -> Result<Vec<Label>> {
+        self.phones.as_deref().map_or(Ok(Vec::new()), labels::read)
+    }
+
+    /// What `choose` makes of the job, where a sheet was asked for.
+    pub fn sheet(&self, choose: impl FnOnce() -> Result<Sheet>) -> Result<Option<Sheet>> {
+        self.sheet.as_ref().map(|_| choose()).transpose()
+    }
+
+    /// Writes the sheet of a job whose result is finished.
+    pub fn write_sheet(&self, sheet: Sheet, speech: &Audio) -> Result<()> {
+        let Some(path) = &self.sheet else { return Ok(()) };
+        write_picture(path, &sheet.draw(speech, &self.phones()?)?)?;
+        if self.output() == Output::Text {
+            note(path.display());
+        }
+        Ok(())
+    }
+
     fn out_folder(&self) -> &Path {
-        self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        folder_of(&self.out)
     }
 
     /// Tries the output on a few frames: how it is written, in a few words, and what of the source is changed or left out, a
@@ -325,13 +367,14 @@ impl JobOptions {
         cancel
     }
 
-    /// Writes the frames that `start` begins to make with the work folder and the progress display that it is given.
+    /// Writes the frames that `start` begins to make with the work folder and the progress display that it is given; `sheet`
+    /// sees them go by.
     pub fn run<'a>(
         &self,
         gpu: &Gpu,
         identity: Identity,
         target: &Target,
-        bar: &'a ProgressBar,
+        (bar, mut sheet): (&'a ProgressBar, Option<&mut Sheet>),
         start: impl FnOnce(WorkFolder, Box<dyn FnMut(Progress) + 'a>) -> Result<Frames<'a>>,
     ) -> Result<u64> {
         let work = self.work.clone().unwrap_or_else(|| WorkFolder::beside(&self.out));
@@ -343,8 +386,12 @@ impl JobOptions {
         let made = (|| {
             let mut frames = start(work, Box::new(|progress| bar.show(progress)))?;
             let mut sink = Box::new(BackgroundSink::new(self.sink(target)?));
-            for frame in frames.by_ref() {
-                sink.write(&frame?)?;
+            for (output, frame) in (0..).zip(frames.by_ref()) {
+                let frame = frame?;
+                sink.write(&frame)?;
+                if let Some(sheet) = &mut sheet {
+                    sheet.see(output, &frame);
+                }
                 bar.check()?;
             }
             sink.finish()?;
@@ -497,6 +544,11 @@ fn described(weights: Kind) -> Option<&'static str> {
         Kind::TrainedDemo => Some("small demo models trained on faces made by script"),
         Kind::RandomDemo => Some("small demo networks with random weights"),
     }
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Ends the process with the code of an interrupted run, without waiting for the device or any thread.

@@ -12,6 +12,7 @@ pub mod region;
 pub mod resume;
 pub mod sampling;
 pub mod segments;
+pub mod sheet;
 pub mod stage;
 pub mod stretches;
 pub mod timeline;

@@ -13,6 +13,7 @@ mod gallery;
 mod numbered;
 mod output;
 mod scene;
+mod sheet;
 #[path = "../common/small.rs"]
 mod small;
 
