@@ -63,7 +63,7 @@ impl Sheet {
             Paste::Mask => place,
             Paste::None => Affine::IDENTITY,
         };
-        let mut sheet = Self::new(Fps::INSIDE, 0, &[0..frames], side, |_| crop);
+        let mut sheet = Self::new(Fps::INSIDE, 0, std::slice::from_ref(&(0..frames)), side, |_| crop);
         let square = Square::of(portrait, &place, side);
         sheet.inputs = vec![("IN", sheet.shown().map(|output| (output, square.clone())).collect())];
         sheet
@@ -206,22 +206,23 @@ mod tests {
 
     #[test]
     fn groups_lie_evenly_and_within_what_is_made() {
+        let of_one = |range: Range<u64>, step: u64| groups(std::slice::from_ref(&range), step);
         // A minute at 25 a second: groups of eight, an eighth of the time apart.
-        let minute = groups(&[0..1500], 1);
+        let minute = of_one(0..1500, 1);
         assert_eq!(minute.len(), GROUPS);
         assert!(minute.iter().all(|group| group.len() == 8 && group.windows(2).all(|pair| pair[1] == pair[0] + 1)));
         assert_eq!((minute[0][0], minute[1][0], minute[7][7]), (89, 277, 1409));
         // At 50 a second every second frame.
-        let fast = groups(&[0..100], 2);
+        let fast = of_one(0..100, 2);
         assert_eq!((fast.len(), &fast[0][..3]), (6, &[0, 2, 4][..]));
         // Within stretches, even where one is shorter than a group, and none twice.
         let parts = [10..13, 100..220];
         for group in groups(&parts, 1) {
             assert!(parts.iter().any(|part| group.iter().all(|frame| part.contains(frame))), "{group:?}");
         }
-        assert_eq!(groups(&[5..8], 1), [[5, 6, 7]]);
+        assert_eq!(of_one(5..8, 1), [[5, 6, 7]]);
         assert!(groups(&[], 1).is_empty());
-        let all: Vec<u64> = groups(&[0..70], 1).concat();
+        let all: Vec<u64> = of_one(0..70, 1).concat();
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
     }
 

@@ -424,7 +424,7 @@ impl WeightSet {
         };
         let weights = self.of(role)?.at(place);
         weights
-            .checked(&["encoder", "quant_conv"], false, |w| Decoder::load(&self.loader(gpu, role, w, storage)?.finer()))
+            .checked(Decoder::unused(&weights), false, |w| Decoder::load(&self.loader(gpu, role, w, storage)?.finer()))
     }
 
     pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {
