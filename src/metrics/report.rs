@@ -144,6 +144,7 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     let ratios: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_aspect_ratio).collect();
     let lipleak = match landmarks {
         None => Err("no landmarks (--landmarks)"),
+        Some(found) if found.faces().iter().all(Option::is_none) => Err("no face in any frame"),
         Some(_) => LipLeak::new(&ratios, options.threshold).ok_or("no frame has a mouth with a width"),
     };
     let as_heard = |values: &[Option<f64>]| -> Vec<_> {
@@ -161,8 +162,9 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     let openings: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_opening).collect();
     let mouth = match (&lipleak, &reference_landmarks, &loudness) {
         (Err(reason), ..) => Err(*reason),
-        (_, Some(_), _) => {
-            let truth: Vec<Option<f64>> = rows.iter().map(|row| row.reference_opening).collect();
+        (_, Some(reference), _) => {
+            let compared = rows.iter().take(reference.faces().len());
+            let truth: Vec<Option<f64>> = compared.map(|row| row.reference_opening).collect();
             Mouth::new(&openings, &truth, Against::Reference).ok_or(NEVER_CHANGES)
         }
         (_, None, Some(loudness)) => {

@@ -109,6 +109,11 @@ fn a_mouth_is_held_against_the_true_one_before_the_sound() {
     assert!(held.to_table().starts_with("mouth correlation 0."), "{}", held.to_table());
     assert!(held.to_csv().lines().nth(2).unwrap().ends_with(",0.020000,0.080000"), "{}", held.to_csv());
 
+    // Frames behind the reference's end have nothing to be held against.
+    let shorter = report(Some(track(heights[..10].iter().map(|&h| Some(h)).collect())), None).to_json();
+    assert_eq!(shorter["mouth"]["reference_frames_without_face"], 0);
+    assert!(shorter["mouth"]["correlation"].as_f64().unwrap() > 0.999_999, "{shorter}");
+
     let heard = report(None, sound()).to_json()["mouth"].clone();
     assert_eq!((&heard["against"], &heard["lag_frames"]), (&"sound".into(), &0.into()));
     assert!(heard["correlation"].as_f64().unwrap() > 0.8, "{heard}");
@@ -159,6 +164,7 @@ fn the_plot_breaks_where_there_is_no_face() {
     // One frame, nothing heard, nothing found: still a drawing.
     let lone =
         measure(Inputs { landmarks: Some(landmarks(&[None])), ..Inputs::default() }, Options::default()).unwrap();
+    assert_eq!(lone.to_json()["left_out"]["mouth"], "no face in any frame");
     let svg = lone.to_svg();
     assert!(svg.contains("no sound was given") && svg.contains("no landmarks were given or found"), "{svg}");
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
