@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     let audio = || Audio::samples(speech.clone(), 16_000);
 
     if only != "animate" {
-        let weights = WeightSet::demo(Role::LIPSYNC)?;
+        let weights = WeightSet::demo(Role::LIPSYNC, None)?;
         table(&gpu, "lipsync", |sampling, work| {
             let options = lipsync::Options { sampling, paste: lipsync::Paste::None, ..Default::default() };
             let job = lipsync::LipSync::new(&gpu, &weights, video, audio()).landmarks(landmarks.clone());
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         })?;
     }
     if only != "lipsync" {
-        let weights = WeightSet::demo(Role::ANIMATE)?;
+        let weights = WeightSet::demo(Role::ANIMATE, None)?;
         let portrait = video()?.next_frame()?.ok_or_else(|| Problem::new("face.mp4", "a frame", "none").input())?;
         table(&gpu, "animate", |sampling, work| {
             let options = animate::Options { sampling, ..Default::default() };

@@ -184,7 +184,7 @@ fn measure(watch: &Watch, _: &WeightSet) {
     // Without a reference, whose measures are much work and read what is there already.
     let video = Box::new(Pictured::new(Some(watch.clone())));
     let pictures = Pictures { gpu: watch.gpu.clone(), video, reference: None, lpips: None };
-    let inputs = Inputs { landmarks: None, audio: None, pictures: Some(pictures), fps: None };
+    let inputs = Inputs { pictures: Some(pictures), ..Inputs::default() };
     metrics::measure(inputs, metrics::Options::default()).unwrap();
 }
 

@@ -64,7 +64,7 @@ pub struct Growth {
 
 impl Growth {
     pub fn measure(gpu: &Gpu, runs: usize, mut each: impl FnMut(&Case, &Row) -> Result<()>) -> Result<Self> {
-        let weights = Arc::new(WeightSet::demo(&[Role::Keyframe])?);
+        let weights = Arc::new(WeightSet::random(&[Role::Keyframe])?);
         let mut series = |sizes: &[usize], case: &dyn Fn(usize) -> (f64, Case)| -> Result<Series> {
             let mut series = Series::default();
             for &n in sizes {

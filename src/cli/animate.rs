@@ -15,6 +15,7 @@ use viseme::ops::Region;
 use viseme::pipelines::animate::{Animate, Options as Job, Survey};
 use viseme::pipelines::emotion::Emotion;
 use viseme::pipelines::resume::{Identity, file_identity};
+use viseme::pipelines::sheet::Sheet;
 use viseme::pipelines::stretches::Stretches;
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
@@ -106,9 +107,10 @@ pub fn run(options: &Options) -> Result<()> {
     let size = [portrait.width, portrait.height];
     let animate = Animate::new(&gpu, &weights, portrait, common.source()).options(job.clone()).cancel_with(&cancel);
     let survey = animate.survey()?;
+    let side = weights.crop_side(Role::KeyfaceInterpolation)?;
+    let mut sheet = common.sheet(|| Ok(Sheet::animate(&survey, &job, animate.portrait(), side)))?;
     let [width, height] = size;
     let output_frames = survey.plan.output_frames();
-    let side = weights.crop_side(Role::KeyfaceInterpolation)?;
     let sound = Sound { path: common.audio.clone(), start_s: common.audio_offset, part: None };
     let target = Target {
         size: if options.paste == PasteArg::None { [side as u32; 2] } else { size },
@@ -137,9 +139,13 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common
-        .run(&gpu, identity, &target, &bar, |work, observer| animate.resume(work).on_progress(observer).frames())?;
-    common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+    let frames = common.run(&gpu, identity, &target, (&bar, sheet.as_mut()), |work, observer| {
+        animate.resume(work).on_progress(observer).frames()
+    })?;
+    // The result is finished, whatever becomes of the sheet.
+    let drawn = sheet.map_or(Ok(()), |sheet| common.write_sheet(sheet, &common.source()));
+    common.report(&gpu, Made { frames, weights: weights.kind })?;
+    drawn
 }
 
 fn portrait(path: &Path, ffmpeg: Option<&Path>) -> Result<Frame> {

@@ -50,7 +50,7 @@ impl Options {
             return Ok(cases().into_iter().chain(large_cases()).collect());
         }
         let weights = match &self.shapes {
-            None => WeightSet::demo(Role::LIPSYNC)?,
+            None => WeightSet::random(Role::LIPSYNC)?,
             Some(path) => {
                 let text = std::fs::read_to_string(path);
                 let text = text.map_err(|source| Error::Read { path: path.clone(), source })?;

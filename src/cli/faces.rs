@@ -140,7 +140,8 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn refuse_name(path: &Path, ends: &[&str], video: &Path) -> Result<()> {
+/// An error unless `path` ends in one of `ends` and is another file than `other`, which would be lost.
+pub fn refuse_name(path: &Path, ends: &[&str], other: &Path) -> Result<()> {
     let is_fine = path.extension().is_some_and(|end| ends.iter().any(|known| end.eq_ignore_ascii_case(known)));
     if !is_fine {
         let expected = ends.iter().map(|end| format!(".{end}")).collect::<Vec<_>>().join(" or ");
@@ -148,14 +149,15 @@ fn refuse_name(path: &Path, ends: &[&str], video: &Path) -> Result<()> {
             Problem::new(path.display().to_string(), format!("a name that ends in {expected}"), "another").usage()
         );
     }
-    if super::job::is_same_file(path, video) {
-        return Err(Problem::new(path.display().to_string(), "another file than the video", "the video").usage());
+    if path == other || super::job::is_same_file(path, other) {
+        let expected = format!("another file than {}", other.display());
+        return Err(Problem::new(path.display().to_string(), expected, "the same").usage());
     }
     Ok(())
 }
 
 /// All faces of the video, with a progress display.
-fn follow(gpu: &Gpu, input: &Input, cut_threshold: f32, output: Output) -> Result<Tracks> {
+pub fn follow(gpu: &Gpu, input: &Input, cut_threshold: f32, output: Output) -> Result<Tracks> {
     let bar = ProgressBar::new(output);
     let mut source = input.source()?;
     let total = source.times().map_or(0, |times| times.count()) as f64;

@@ -1,5 +1,6 @@
 //! What lip sync and animation have in common on the command line: weights, diffusion, device, output.
 
+use super::faces::refuse_name;
 use super::peaks::Peaks;
 use super::progress::{Output, ProgressBar};
 use super::{DeviceOptions, Precision, WeightType, note, note_profile, say};
@@ -9,15 +10,17 @@ use std::path::{Path, PathBuf};
 use viseme::diffusion::schedule::MAX_STEPS;
 use viseme::diffusion::{AUDIO_SCALE, Guidance, REFERENCE_SCALE};
 use viseme::gpu::{Elem, Gpu};
-use viseme::media::frames::{BackgroundSink, FolderSink};
+use viseme::media::frames::{BackgroundSink, FolderSink, write_picture};
+use viseme::media::labels::{self, Label};
 use viseme::media::probe::Look;
 use viseme::media::writer::{Sound, Tracks, Trial, VideoSpec, VideoWriter};
 use viseme::media::{Audio, Ffmpeg, Fps, FrameSink, disk};
 use viseme::ops::ConvClass;
 use viseme::pipelines::resume::{Identity, WorkFolder, file_identity};
 use viseme::pipelines::segments::Parity;
+use viseme::pipelines::sheet::Sheet;
 use viseme::pipelines::stretches::Stretches;
-use viseme::pipelines::weights::{Demand, Role, Storage, WeightSet};
+use viseme::pipelines::weights::{Demand, Kind, Role, Storage, WeightSet};
 use viseme::pipelines::{Approximation, Cancel, Frames, Paste, Progress, Sampling};
 use viseme::{Error, Problem, Result};
 
@@ -36,7 +39,7 @@ pub struct JobOptions {
     /// Folder with the networks under their published names [default: VISEME_WEIGHTS, then the user's data folder]
     #[arg(long, value_name = "DIR", help_heading = "Weights")]
     weights: Option<PathBuf>,
-    /// Small networks with random weights: shows that everything runs, not what it looks like
+    /// The small models that come with viseme, whatever lies elsewhere: they show how it works, not how good it gets
     #[arg(long, conflicts_with = "weights", help_heading = "Weights")]
     demo: bool,
     /// Tensors in a file that no network reads are an error
@@ -88,6 +91,13 @@ pub struct JobOptions {
     /// The ffmpeg program [default: the one in PATH]
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub ffmpeg: Option<PathBuf>,
+    /// Draw some of the frames, what went in above what came out, over the speech (.png)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    sheet: Option<PathBuf>,
+    /// For --sheet: the phones of the speech, a line each of start, end (in seconds) and label with tabs between them, as
+    /// Audacity's label tracks
+    #[arg(long, value_name = "FILE", requires = "sheet", help_heading = "Output")]
+    phones: Option<PathBuf>,
     /// Folder for what a run that is cut off needs to go on [default: OUT.viseme]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     work: Option<PathBuf>,
@@ -148,7 +158,7 @@ const LONG_S: f64 = 600.0;
 /// What a job's result is, for the last line.
 pub struct Made {
     pub frames: u64,
-    pub is_demo: bool,
+    pub weights: Kind,
 }
 
 /// What the frames of a job become.
@@ -214,7 +224,7 @@ impl JobOptions {
             named.iter().filter_map(|(role, path)| Some((*role, path.as_ref()?.clone()))).collect();
         if self.demo {
             return match single.first_key_value() {
-                None => WeightSet::demo(roles),
+                None => demo(roles),
                 Some((_, path)) => {
                     Err(Problem::new("--demo", "no file of weights beside it", path.display().to_string())
                         .remedy("leave out one of the two")
@@ -226,14 +236,13 @@ impl JobOptions {
         if folder.is_some() || !single.is_empty() {
             return WeightSet::open(roles, folder.as_deref(), &single);
         }
-        let data = directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.data_dir().join("weights"));
-        if let Some(folder) = data.filter(|folder| folder.is_dir()) {
+        if let Some(folder) = data_folder("weights").filter(|folder| folder.is_dir()) {
             return WeightSet::open(roles, Some(&folder), &single);
         }
-        note(format_args!(
-            "viseme: warning: no weights named or found: small demo networks with random weights run instead (README.md, weights)"
-        ));
-        WeightSet::demo(roles)
+        let set = demo(roles)?;
+        let instead = described(set.kind).unwrap_or("others");
+        note(format_args!("viseme: warning: no weights named or found: {instead} run instead (README.md, weights)"));
+        Ok(set)
     }
 
     /// What of these options, the audio and the weights shows in the latents, which is what a work folder keeps.
@@ -278,6 +287,7 @@ impl JobOptions {
             let problem = Problem::new("--out", "another file than the inputs", self.out.display().to_string());
             return Err(problem.remedy("the result would take its place").usage());
         }
+        self.check_sheet(inputs)?;
         if self.out.extension().is_none() {
             FolderSink::check(&self.out)
         } else {
@@ -286,8 +296,39 @@ impl JobOptions {
         }
     }
 
+    fn check_sheet(&self, inputs: &[&Path]) -> Result<()> {
+        let Some(sheet) = &self.sheet else { return Ok(()) };
+        for other in [&[self.audio.as_path(), self.out.as_path()], inputs].concat() {
+            refuse_name(sheet, &["png"], other)?;
+        }
+        if let Err(source) = std::fs::read_dir(folder_of(sheet)) {
+            return Err(Error::Write { path: sheet.clone(), source });
+        }
+        self.phones().map(drop)
+    }
+
+    /// The phones of the speech, as far as they were given.
+    fn phones(&self) -> Result<Vec<Label>> {
+        self.phones.as_deref().map_or(Ok(Vec::new()), labels::read)
+    }
+
+    /// What `choose` makes of the job, where a sheet was asked for.
+    pub fn sheet(&self, choose: impl FnOnce() -> Result<Sheet>) -> Result<Option<Sheet>> {
+        self.sheet.as_ref().map(|_| choose()).transpose()
+    }
+
+    /// Writes the sheet of a job whose result is finished.
+    pub fn write_sheet(&self, sheet: Sheet, speech: &Audio) -> Result<()> {
+        let Some(path) = &self.sheet else { return Ok(()) };
+        write_picture(path, &sheet.draw(speech, &self.phones()?)?)?;
+        if self.output() == Output::Text {
+            note(path.display());
+        }
+        Ok(())
+    }
+
     fn out_folder(&self) -> &Path {
-        self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        folder_of(&self.out)
     }
 
     /// Tries the output on a few frames: how it is written, in a few words, and what of the source is changed or left out, a
@@ -326,13 +367,14 @@ impl JobOptions {
         cancel
     }
 
-    /// Writes the frames that `start` begins to make with the work folder and the progress display that it is given.
+    /// Writes the frames that `start` begins to make with the work folder and the progress display that it is given; `sheet`
+    /// sees them go by.
     pub fn run<'a>(
         &self,
         gpu: &Gpu,
         identity: Identity,
         target: &Target,
-        bar: &'a ProgressBar,
+        (bar, mut sheet): (&'a ProgressBar, Option<&mut Sheet>),
         start: impl FnOnce(WorkFolder, Box<dyn FnMut(Progress) + 'a>) -> Result<Frames<'a>>,
     ) -> Result<u64> {
         let work = self.work.clone().unwrap_or_else(|| WorkFolder::beside(&self.out));
@@ -344,8 +386,12 @@ impl JobOptions {
         let made = (|| {
             let mut frames = start(work, Box::new(|progress| bar.show(progress)))?;
             let mut sink = Box::new(BackgroundSink::new(self.sink(target)?));
-            for frame in frames.by_ref() {
-                sink.write(&frame?)?;
+            for (output, frame) in (0..).zip(frames.by_ref()) {
+                let frame = frame?;
+                sink.write(&frame)?;
+                if let Some(sheet) = &mut sheet {
+                    sheet.see(output, &frame);
+                }
                 bar.check()?;
             }
             sink.finish()?;
@@ -373,7 +419,7 @@ impl JobOptions {
         match self.output() {
             Output::Json => {
                 let mut line = serde_json::json!({"event": "done", "out": self.out.to_string_lossy(), "frames": made.frames,
-                    "demo_weights": made.is_demo});
+                    "demo_weights": made.weights.is_demo(), "weights": made.weights.name()});
                 if self.out.to_str().is_none() {
                     // JSON has no such names.
                     line["out_bytes"] = self.out.as_os_str().as_encoded_bytes().into();
@@ -410,7 +456,8 @@ impl JobOptions {
                 "chunks": chunks, "keyframe_batches": batches, "windows": windows,
                 "inside_frames": stretches.inside_frames(), "unet_evaluations": demand.clip_evaluations,
                 "weight_bytes": estimate.weight_bytes, "winograd_bytes": estimate.winograd_bytes, "work_bytes": estimate.work_bytes,
-                "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.is_demo});
+                "tflop": estimate.flops / 1e12, "seconds": seconds, "demo_weights": weights.kind.is_demo(),
+                "weights": weights.kind.name()});
             for (name, value) in plan.as_object().into_iter().flatten() {
                 fields[name] = value.clone();
             }
@@ -422,6 +469,7 @@ impl JobOptions {
             false => gpu.capabilities().name.clone(),
         };
         let mut all = vec![("device", device)];
+        all.extend(described(weights.kind).map(|demo| ("weights", demo.to_string())));
         all.extend(lines.iter().cloned());
         all.push((
             "plan",
@@ -477,6 +525,30 @@ impl JobOptions {
         let ffmpeg = Ffmpeg::find(self.ffmpeg.as_deref())?;
         Ok(Box::new(VideoWriter::create(&ffmpeg, &self.out, &self.spec(target), target.tracks())?))
     }
+}
+
+/// The demo's networks, from the user's data folder or beside the program.
+fn demo(roles: &[Role]) -> Result<WeightSet> {
+    WeightSet::demo(roles, data_folder("demo").as_deref())
+}
+
+/// A folder in the user's data folder, where there is such a place.
+fn data_folder(name: &str) -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "viseme").map(|dirs| dirs.data_dir().join(name))
+}
+
+/// What networks that nobody gave are.
+fn described(weights: Kind) -> Option<&'static str> {
+    match weights {
+        Kind::Given => None,
+        Kind::TrainedDemo => Some("small demo models trained on faces made by script"),
+        Kind::RandomDemo => Some("small demo networks with random weights"),
+    }
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Ends the process with the code of an interrupted run, without waiting for the device or any thread.

@@ -3,7 +3,7 @@ use super::input::Input;
 use super::job::{JobOptions, Made, PasteArg, Target, is_same_file};
 use super::progress::{Output, ProgressBar};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use viseme::face::landmarks::{Landmarks, POINTS};
 use viseme::face::mask::{MaskKind, MaskRule, NOSE_INDEX};
 use viseme::face::smoothing::OneEuro;
@@ -14,6 +14,7 @@ use viseme::media::{Audio, Fps, FrameTimes};
 use viseme::pipelines::lipsync::{LipSync, Options as Job, Span, Survey};
 use viseme::pipelines::resume::{Identity, file_identity};
 use viseme::pipelines::segments::Length;
+use viseme::pipelines::sheet::Sheet;
 use viseme::pipelines::timeline::{Extend, Timeline};
 use viseme::pipelines::weights::{Role, WeightSet};
 use viseme::{Problem, Result};
@@ -111,7 +112,7 @@ pub fn run(options: &Options) -> Result<()> {
     let common = &options.job;
     let mut job = options.job()?;
     common.check_output(&[&options.video])?;
-    let open = |path| Input::open(path, options.folder_fps()?, common.ffmpeg.as_deref());
+    let open = |path: &Path| Input::open(path, options.folder_fps()?, common.ffmpeg.as_deref());
     let mut input = open(&options.video)?;
     if common.upstream_parity {
         input = input.in_eight_bits();
@@ -172,9 +173,18 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let identity = options.identity(&weights, &gpu)?;
-    let frames = common
-        .run(&gpu, identity, &target, &bar, |work, observer| lipsync.resume(work).on_progress(observer).frames())?;
-    common.report(&gpu, Made { frames, is_demo: weights.is_demo })
+    let mut sheet = common.sheet(|| Sheet::lipsync(&survey, &job, side))?;
+    let frames = common.run(&gpu, identity, &target, (&bar, sheet.as_mut()), |work, observer| {
+        lipsync.resume(work).on_progress(observer).frames()
+    })?;
+    // The result is finished, whatever becomes of the sheet.
+    let drawn = sheet.map_or(Ok(()), |mut sheet| {
+        let occluder = options.occluder_mask.as_deref().map(|path| open(path)?.source()).transpose()?;
+        sheet.look(&gpu, &survey, &job, input.source()?, occluder)?;
+        common.write_sheet(sheet, &options.speech(&input))
+    });
+    common.report(&gpu, Made { frames, weights: weights.kind })?;
+    drawn
 }
 
 /// Which frames stay as they are because the face is not in them, a sentence.

@@ -10,4 +10,5 @@ mod order;
 pub mod sheet;
 pub mod shots;
 pub mod smoothing;
+pub mod strips;
 pub mod tracking;

@@ -24,12 +24,12 @@ const MOST_SAMPLES: u32 = 8;
 /// Pixels from a landmark to the rim of its dot.
 const DOT: f64 = 1.7;
 
-const LABEL: Rgb<u8> = Rgb([235, 235, 235]);
+pub(super) const LABEL: Rgb<u8> = Rgb([235, 235, 235]);
 const OUTLINE: Rgb<u8> = Rgb([255, 210, 0]);
 const POINT: Rgb<u8> = Rgb([0, 255, 120]);
-const MASKED: Rgb<u8> = Rgb([255, 40, 60]);
+pub(super) const MASKED: Rgb<u8> = Rgb([255, 40, 60]);
 /// How much of the mask's colour lies on the picture.
-const TINT: f64 = 0.35;
+pub(super) const TINT: f64 = 0.35;
 
 /// A frame, and what was found in it.
 pub struct Entry<'a> {
@@ -105,7 +105,7 @@ fn draw(sheet: &mut RgbImage, [left, top]: [u32; 2], view: &View, entry: &Entry<
     for y in 0..view.height {
         for x in 0..view.width {
             let centre = [f64::from(x) + 0.5, f64::from(y) + 0.5];
-            let mut colour = shown(entry.frame, &view.map, centre);
+            let mut colour = shown(entry.frame, &view.map, centre, 1);
             let [u, v] = onto_crop.at(centre);
             if (0.0..side).contains(&u) && (0.0..side).contains(&v) {
                 let mask = entry.mask[v as usize * entry.side + u as usize];
@@ -137,10 +137,10 @@ fn draw(sheet: &mut RgbImage, [left, top]: [u32; 2], view: &View, entry: &Entry<
     Ok(())
 }
 
-/// The frame's mean over a pixel of a view, black beyond the frame.
-fn shown(frame: &Frame, map: &Affine, centre: [f64; 2]) -> Rgb<u8> {
+/// The frame's mean over a pixel of a view, of `fewest` samples along each axis or more; black beyond the frame.
+pub(super) fn shown(frame: &Frame, map: &Affine, centre: [f64; 2], fewest: u32) -> Rgb<u8> {
     let scales = map.scales();
-    let samples = (scales[0].max(scales[1]).ceil() as u32).clamp(1, MOST_SAMPLES);
+    let samples = (scales[0].max(scales[1]).ceil() as u32).clamp(fewest, MOST_SAMPLES);
     let part = |i: u32| (f64::from(i) + 0.5) / f64::from(samples) - 0.5;
     let mut sum = [0; 3];
     for (i, j) in (0..samples).flat_map(|i| (0..samples).map(move |j| (i, j))) {
@@ -163,7 +163,7 @@ fn level(frame: &Frame, value: usize) -> u32 {
     })
 }
 
-fn mixed(from: Rgb<u8>, to: Rgb<u8>, share: f64) -> Rgb<u8> {
+pub(super) fn mixed(from: Rgb<u8>, to: Rgb<u8>, share: f64) -> Rgb<u8> {
     let mix = |i: usize| f64::from(from.0[i]) + share * (f64::from(to.0[i]) - f64::from(from.0[i]));
     Rgb([0, 1, 2].map(|i| mix(i).round() as u8))
 }

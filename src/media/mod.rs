@@ -9,6 +9,7 @@ pub mod ffmpeg;
 pub(crate) mod file;
 pub(crate) mod filters;
 pub mod frames;
+pub mod labels;
 mod mux;
 pub mod picture;
 pub mod pixels;

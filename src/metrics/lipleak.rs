@@ -2,6 +2,7 @@
 //! the video of someone who speaks; every frame whose mouth is open all the same is a leak.
 //! Source: KeySync (arXiv 2505.00497), section on LipLeak and its figure of the mouth aspect ratio.
 
+use super::mouth::{distance, lip_gaps};
 use crate::face::landmarks::{Face, Landmarks};
 
 /// Above this mouth aspect ratio a mouth is open; the paper's.
@@ -10,12 +11,7 @@ pub const THRESHOLD: f64 = 0.25;
 /// (|61-67| + |62-66| + |63-65|) / (2 |60-64|) of the inner lip: about 0 closed, 0.6 wide open (the 2 is the paper's, although
 /// there are three distances above the line). None where the mouth's corners lie in one place.
 pub fn mouth_aspect_ratio(face: &Face) -> Option<f64> {
-    let distance = |a: usize, b: usize| {
-        let [x, y] = [0, 1].map(|axis| f64::from(face[a][axis]) - f64::from(face[b][axis]));
-        x.hypot(y)
-    };
-    let height = distance(61, 67) + distance(62, 66) + distance(63, 65);
-    let width = distance(60, 64);
+    let (height, width) = (lip_gaps(face).iter().sum::<f64>(), distance(face, 60, 64));
     (width > 0.0).then(|| height / (2.0 * width))
 }
 

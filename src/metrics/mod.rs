@@ -1,4 +1,4 @@
-//! Measures of a generated video: LipLeak, lip sync, likeness to a reference, sharpness.
+//! Measures of a generated video: LipLeak, lip sync, the mouth's motion, likeness to a reference, sharpness.
 //!
 //! Each measure stands by itself; [`report::measure`] takes whatever inputs there are, computes what they allow, and says
 //! what it left out and why. LipLeak wants a clip driven with silence, see [`lipleak`].
@@ -6,11 +6,13 @@
 pub mod image;
 pub mod lipleak;
 pub mod lpips;
+pub mod mouth;
 pub mod plot;
 pub mod report;
 pub mod sync;
 
 pub use lipleak::LipLeak;
 pub use lpips::Lpips;
+pub use mouth::Mouth;
 pub use report::{Inputs, Options, Pictures, Report, measure};
 pub use sync::Sync;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::image::{SSIM_MIN_SIDE, expect_one_size, laplacian_variance, mean_squared_error, psnr_db, ssim};
 use super::lipleak::{LipLeak, THRESHOLD, mouth_aspect_ratio};
 use super::lpips::{self, Lpips};
+use super::mouth::{Against, MAX_LAG, Mouth, opening};
 use super::sync::{Sync, loudness_db};
 use crate::face::landmarks::Landmarks;
 use crate::gpu::Gpu;
@@ -21,6 +22,8 @@ use crate::{Problem, Result};
 pub struct Inputs {
     /// Landmarks of the generated video.
     pub landmarks: Option<Landmarks>,
+    /// Landmarks of the true video, frame by frame, which the mouth is held against before the sound.
+    pub reference_landmarks: Option<Landmarks>,
     /// The sound that the mouth should follow.
     pub audio: Option<Audio>,
     pub pictures: Option<Pictures>,
@@ -57,6 +60,9 @@ pub type Measured<T> = std::result::Result<T, &'static str>;
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Row {
     pub mouth_aspect_ratio: Option<f64>,
+    pub mouth_opening: Option<f64>,
+    /// Of the true video.
+    pub reference_opening: Option<f64>,
     pub loudness_db: Option<f64>,
     pub mean_squared_error: Option<f64>,
     pub ssim: Option<f64>,
@@ -72,6 +78,7 @@ pub struct Report {
     pub options: Options,
     pub lipleak: Measured<LipLeak>,
     pub sync: Measured<Sync>,
+    pub mouth: Measured<Mouth>,
     /// Of the mean squared error of all compared frames, as ffmpeg averages it; infinite where all are equal.
     pub psnr_db: Measured<f64>,
     /// Means over the frames.
@@ -89,7 +96,7 @@ pub struct Report {
 /// A frame is a frame of the video, or of the landmarks where there is no video. A frame of the video behind the last
 /// landmarks counts as one without a face. Errors: neither video nor landmarks, a reference of another size, a broken input.
 pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
-    let Inputs { landmarks, audio, pictures, fps } = inputs;
+    let Inputs { landmarks, reference_landmarks, audio, pictures, fps } = inputs;
     if landmarks.is_none() && pictures.is_none() {
         let remedy = "give --video, --landmarks, or both";
         return Err(Problem::new("metrics", "a video or landmarks", "neither").remedy(remedy).usage());
@@ -115,6 +122,11 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
     rows.resize(rows.len().max(faces.len()), Row::default());
     for (row, face) in rows.iter_mut().zip(faces) {
         row.mouth_aspect_ratio = face.as_ref().and_then(mouth_aspect_ratio);
+        row.mouth_opening = face.as_ref().and_then(opening);
+    }
+    let true_faces = reference_landmarks.as_ref().map_or(&[][..], Landmarks::faces);
+    for (row, face) in rows.iter_mut().zip(true_faces) {
+        row.reference_opening = face.as_ref().and_then(opening);
     }
     let strip = match (&times, fps) {
         (Some(times), Some(fps)) => Strip::new(times, fps, rows.len()),
@@ -129,20 +141,38 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
         notes.push(format!("the sound lasts {heard} frames, the clip {}", strip.frames.len()));
     }
 
-    let mouth: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_aspect_ratio).collect();
+    let ratios: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_aspect_ratio).collect();
     let lipleak = match landmarks {
         None => Err("no landmarks (--landmarks)"),
-        Some(_) => LipLeak::new(&mouth, options.threshold).ok_or("no frame has a mouth with a width"),
+        Some(found) if found.faces().iter().all(Option::is_none) => Err("no face in any frame"),
+        Some(_) => LipLeak::new(&ratios, options.threshold).ok_or("no frame has a mouth with a width"),
+    };
+    let as_heard = |values: &[Option<f64>]| -> Vec<_> {
+        strip.frames.iter().map(|&shown| values.get(shown).copied().flatten()).collect()
     };
     let sync = match (&lipleak, &loudness, fps) {
         (Err(reason), ..) => Err(*reason),
         (_, _, None) => Err("no frame rate (--video or --fps)"),
         (_, None, _) => Err("no sound (--audio)"),
         (_, Some(loudness), _) => {
-            let mouth: Vec<_> = strip.frames.iter().map(|&shown| mouth.get(shown).copied().flatten()).collect();
-            Sync::new(&mouth, &loudness[..loudness.len().min(mouth.len())], options.max_lag)
-                .ok_or("too few frames, or loudness or mouth never change")
+            let mouth = as_heard(&ratios);
+            Sync::new(&mouth, &loudness[..loudness.len().min(mouth.len())], options.max_lag).ok_or(NEVER_CHANGES)
         }
+    };
+    let openings: Vec<Option<f64>> = rows.iter().map(|row| row.mouth_opening).collect();
+    let mouth = match (&lipleak, &reference_landmarks, &loudness) {
+        (Err(reason), ..) => Err(*reason),
+        (_, Some(reference), _) => {
+            let compared = rows.iter().take(reference.faces().len());
+            let truth: Vec<Option<f64>> = compared.map(|row| row.reference_opening).collect();
+            Mouth::new(&openings, &truth, Against::Reference).ok_or(NEVER_CHANGES)
+        }
+        (_, None, Some(loudness)) => {
+            let openings = as_heard(&openings);
+            let heard: Vec<Option<f64>> = loudness.iter().take(openings.len()).map(|&level| Some(level)).collect();
+            Mouth::new(&openings, &heard, Against::Sound).ok_or(NEVER_CHANGES)
+        }
+        (_, None, None) => Err("no reference (--reference), and no sound (--audio)"),
     };
     let mean = |of: fn(&Row) -> Option<f64>, missing: &'static str| {
         let values: Vec<f64> = rows.iter().filter_map(of).collect();
@@ -159,6 +189,7 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
         options,
         lipleak,
         sync,
+        mouth,
         psnr_db: mean(|row| row.mean_squared_error, no_reference).map(psnr_db),
         ssim: mean(|row| row.ssim, no_reference),
         lpips: mean(|row| row.lpips, no_lpips),
@@ -168,6 +199,9 @@ pub fn measure(inputs: Inputs, options: Options) -> Result<Report> {
         notes,
     })
 }
+
+/// Why two curves have no correlation.
+const NEVER_CHANGES: &str = "too few frames, or the mouth or what leads it never change";
 
 /// Which frame is on screen, at a constant rate.
 struct Strip {
@@ -251,6 +285,7 @@ impl Report {
         let all = [
             ("lipleak", self.lipleak.as_ref().err()),
             ("sync", self.sync.as_ref().err()),
+            ("mouth", self.mouth.as_ref().err()),
             ("psnr", self.psnr_db.as_ref().err()),
             ("ssim", self.ssim.as_ref().err()),
             ("lpips", self.lpips.as_ref().err()),
@@ -277,13 +312,20 @@ impl Report {
             json!({"correlation": s.correlation, "best_correlation": s.best, "lag_frames": s.lag_frames,
                 "lag_ms": lag_ms(s), "max_lag_frames": self.options.max_lag})
         });
+        let mouth = self.mouth.as_ref().ok().map(|m| {
+            json!({"against": m.against.name(), "correlation": m.sync.correlation, "best_correlation": m.sync.best,
+                "lag_frames": m.sync.lag_frames, "lag_ms": lag_ms(&m.sync), "max_lag_frames": MAX_LAG, "frames": m.frames,
+                "frames_without_face": m.missing, "reference_frames_without_face": m.missing_in_reference,
+                "mean_opening": m.mean})
+        });
         let psnr = self.psnr_db.ok().map(|db| {
             // JSON has no infinity.
             json!({"db": db.is_finite().then_some(db), "identical": db.is_infinite(), "frames": self.compared})
         });
         let left_out: serde_json::Map<String, Value> =
             self.left_out().into_iter().map(|(name, reason)| (name.to_string(), json!(reason))).collect();
-        json!({"frames": self.rows.len(), "fps": self.fps.map(Fps::as_f64), "lipleak": lipleak, "sync": sync, "psnr": psnr,
+        json!({"frames": self.rows.len(), "fps": self.fps.map(Fps::as_f64), "lipleak": lipleak, "sync": sync,
+            "mouth": mouth, "psnr": psnr,
             "ssim": self.ssim.ok(), "lpips": self.lpips.ok(), "laplacian_variance": self.laplacian_variance.ok(),
             "left_out": left_out, "notes": self.notes})
     }
@@ -331,7 +373,7 @@ impl Report {
                 "variance of the Laplacian; higher is sharper".to_string(),
             ));
         }
-        let mut text = String::new();
+        let mut text = self.mouth.as_ref().map_or(String::new(), |m| format!("{}: {}\n", m.line(), m.meaning()));
         for (name, value, meaning) in lines {
             let _ = writeln!(text, "{name:<16} {value:>9}   {meaning}");
         }
@@ -346,7 +388,8 @@ impl Report {
 
     /// A line per frame; a value that is not there is empty, an infinite one `inf`.
     pub fn to_csv(&self) -> String {
-        let mut text = "frame,time_s,mouth_aspect_ratio,mouth_open,loudness_db,psnr_db,ssim,lpips,laplacian_variance\n"
+        let mut text = "frame,time_s,mouth_aspect_ratio,mouth_open,loudness_db,psnr_db,ssim,lpips,laplacian_variance,\
+            mouth_opening,reference_mouth_opening\n"
             .to_string();
         let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
         for (index, row) in self.rows.iter().enumerate() {
@@ -361,6 +404,8 @@ impl Report {
                 number(row.ssim),
                 number(row.lpips),
                 number(row.laplacian_variance),
+                number(row.mouth_opening),
+                number(row.reference_opening),
             ];
             let _ = writeln!(text, "{}", fields.join(","));
         }

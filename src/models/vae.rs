@@ -10,6 +10,7 @@
 use crate::nn::{Conv2d, GroupNorm, Linear, Loader, Trace};
 use crate::ops::{Attend, Rows, WeightShape};
 use crate::tensor::Tensor;
+use crate::weights::Weights;
 use crate::{Problem, Result};
 
 /// What latents are multiplied by wherever the diffusion sees them.
@@ -191,6 +192,15 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Prefixes of what a file, in whose `w` `decoder` lies, may hold beside what is read of it. Where diffusers' blocks have one
+    /// layer, the middle has an attention that nothing passes through.
+    pub fn unused(w: &Weights) -> &'static [&'static str] {
+        match w.has("decoder.mid_block.resnets.1") || w.has("decoder.mid") {
+            true => &["encoder", "quant_conv"],
+            false => &["encoder", "quant_conv", "decoder.mid_block.attentions"],
+        }
+    }
+
     /// `l` stands where `decoder` lies.
     pub fn load(l: &Loader) -> Result<Self> {
         let d = l.at("decoder");

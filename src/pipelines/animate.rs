@@ -108,6 +108,11 @@ impl<'a> Animate<'a> {
         self
     }
 
+    /// The picture that is animated.
+    pub fn portrait(&self) -> &Frame {
+        &self.portrait
+    }
+
     /// Sees how far the run is, after each step.
     pub fn on_progress(mut self, observer: impl FnMut(Progress) + 'a) -> Self {
         self.reporter.observer = Some(Box::new(observer));

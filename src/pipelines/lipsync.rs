@@ -311,7 +311,7 @@ impl<'a> LipSync<'a> {
             regions: survey.regions(&options, side)?,
             sources: FrameReader::new((self.video)()?),
             encoded: FrameReader::new((self.video)()?),
-            occluder: self.occluder.map(FrameReader::new),
+            masks: Masks { rule: options.mask, occluder: self.occluder.map(FrameReader::new) },
             first: None,
             timeline: survey.timeline.clone(),
             stretch: survey.stretches.first()?.clone(),
@@ -528,9 +528,34 @@ struct Footage {
     /// The video as it is shown, and as it is encoded: two places in it.
     sources: FrameReader,
     encoded: FrameReader,
-    occluder: Option<FrameReader>,
+    masks: Masks,
     /// What is kept of the stretch's first frame, which every keyframe batch asks for.
     first: Option<Clean>,
+}
+
+/// What of a video's crops is generated.
+pub(super) struct Masks {
+    pub rule: MaskRule,
+    pub occluder: Option<FrameReader>,
+}
+
+impl Masks {
+    /// The mask of a source frame, 1 where it is generated: `[1, side / step, side / step, 1]`.
+    pub fn of(&mut self, gpu: &Gpu, regions: &Regions, source: u64, step: usize) -> Result<Tensor> {
+        let (face, side) = (regions.face_in_crop(source as usize)?, regions.side());
+        let mask = self.rule.draw(gpu, &[face], side)?;
+        let occluder = match &mut self.occluder {
+            None => None,
+            Some(reader) => match reader.frame(source)? {
+                None => None,
+                Some(frame) => {
+                    let occluder = occluded(gpu, frame, regions.at(source as usize), side)?;
+                    Some(occluder.downsample_mask(step, None)?)
+                }
+            },
+        };
+        mask.downsample_mask(step, occluder.as_ref())
+    }
 }
 
 impl Footage {
@@ -547,23 +572,6 @@ impl Footage {
         self.stretch.source_of(&self.timeline, inside)
     }
 
-    /// The mask of a source frame, 1 where it is generated: `[1, side / step, side / step, 1]`.
-    fn mask(&mut self, source: u64, step: usize) -> Result<Tensor> {
-        let face = self.regions.face_in_crop(source as usize)?;
-        let mask = self.options.mask.draw(&self.gpu, &[face], self.side)?;
-        let occluder = match &mut self.occluder {
-            None => None,
-            Some(reader) => match reader.frame(source)? {
-                None => None,
-                Some(frame) => {
-                    let occluder = occluded(&self.gpu, frame, self.regions.at(source as usize), self.side)?;
-                    Some(occluder.downsample_mask(step, None)?)
-                }
-            },
-        };
-        mask.downsample_mask(step, occluder.as_ref())
-    }
-
     fn encode(&mut self, frame: usize) -> Result<Clean> {
         let source = self.source_of(frame);
         let picture = upload_frame(&self.gpu, &mut self.encoded, source)?;
@@ -576,7 +584,7 @@ impl Footage {
         let is_sample = self.options.sample_posterior || is_upstream;
         let sample = is_sample.then_some((self.options.sampling.seed, frame as u32));
         let latent = encode(&self.encoder, &crop.to_tensor()?, self.options.storage.coding, sample)?;
-        Ok(Clean { latent, mask: self.mask(source, LATENT_STEP)? })
+        Ok(Clean { latent, mask: self.masks.of(&self.gpu, &self.regions, source, LATENT_STEP)? })
     }
 }
 
@@ -617,7 +625,7 @@ impl System for Footage {
         }
         let feather = self.options.feather.unwrap_or(self.side as f32 / 50.0);
         let source = self.timeline.moment(output).source;
-        let alpha = self.mask(source, 1)?.feather_mask(feather)?;
+        let alpha = self.masks.of(&self.gpu, &self.regions, source, 1)?.feather_mask(feather)?;
         let map = self.regions.at(source as usize).map(self.side);
         let whole = upload_frame(&self.gpu, &mut self.sources, source)?;
         let colours = match self.options.parity {

@@ -2,6 +2,7 @@
 
 pub mod animate;
 pub mod audio;
+mod demo;
 pub mod emotion;
 pub mod floats;
 mod frames;
@@ -11,6 +12,7 @@ pub mod region;
 pub mod resume;
 pub mod sampling;
 pub mod segments;
+pub mod sheet;
 pub mod stage;
 pub mod stretches;
 pub mod timeline;

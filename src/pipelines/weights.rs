@@ -1,4 +1,5 @@
 //! Which file holds which network: a folder of published names, single files, or the small demo networks.
+//! Where the latter are found: see [`super::demo`].
 
 use crate::face::mask::LATENT_STEP;
 use crate::gpu::{Elem, Gpu};
@@ -95,8 +96,33 @@ impl Role {
     }
 
     /// Whether a job runs without it.
-    fn is_optional(self) -> bool {
+    pub(super) fn is_optional(self) -> bool {
         self == Role::KeyfaceWeaker
+    }
+}
+
+/// What the weights of a set are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Files that somebody named or put where they are looked for.
+    Given,
+    /// The small demo models, trained on faces made by script.
+    TrainedDemo,
+    /// Small networks with random weights by formula.
+    RandomDemo,
+}
+
+impl Kind {
+    pub fn is_demo(self) -> bool {
+        self != Kind::Given
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Given => "given",
+            Kind::TrainedDemo => "trained demo",
+            Kind::RandomDemo => "random demo",
+        }
     }
 }
 
@@ -106,7 +132,7 @@ pub struct WeightSet {
     weights: BTreeMap<Role, Weights>,
     /// What identifies each file, for a job's identity.
     pub origins: BTreeMap<&'static str, String>,
-    pub is_demo: bool,
+    pub kind: Kind,
 }
 
 impl WeightSet {
@@ -145,7 +171,7 @@ impl WeightSet {
         if !problems.is_empty() {
             return Err(Error::Weights(problems));
         }
-        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), is_demo: false };
+        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), kind: Kind::Given };
         for (role, path) in paths {
             set.origins.insert(role.name(), super::resume::file_identity(&path)?);
             set.weights.insert(role, Weights::open(&path)?);
@@ -155,9 +181,9 @@ impl WeightSet {
 
     /// Small networks of the published structure, a tenth as wide, with random weights by formula: they show that everything
     /// runs, not what the published weights would do.
-    pub fn demo(roles: &[Role]) -> Result<Self> {
+    pub fn random(roles: &[Role]) -> Result<Self> {
         let set = Self::by_formula("weights/demo/shapes.json", include_str!("../../weights/demo/shapes.json"))?;
-        Ok(Self { is_demo: true, ..set.only(roles) })
+        Ok(Self { kind: Kind::RandomDemo, ..set.only(roles) })
     }
 
     /// Those of `roles` alone, such as [`Role::LIPSYNC`]: networks share the memory for weights with all that are there.
@@ -173,7 +199,7 @@ impl WeightSet {
     pub fn by_formula(subject: &str, text: &str) -> Result<Self> {
         let wrong = |what: String| Problem::new(subject, "shapes by role and name", what).weights();
         let document: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), is_demo: false };
+        let mut set = Self { weights: BTreeMap::new(), origins: BTreeMap::new(), kind: Kind::Given };
         for (number, role) in Role::ALL.into_iter().enumerate() {
             let shapes = &document[role.name()];
             if shapes.is_null() {
@@ -398,7 +424,7 @@ impl WeightSet {
         };
         let weights = self.of(role)?.at(place);
         weights
-            .checked(&["encoder", "quant_conv"], false, |w| Decoder::load(&self.loader(gpu, role, w, storage)?.finer()))
+            .checked(Decoder::unused(&weights), false, |w| Decoder::load(&self.loader(gpu, role, w, storage)?.finer()))
     }
 
     pub fn hubert(&self, gpu: &Gpu, storage: Storage) -> Result<Hubert> {

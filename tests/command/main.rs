@@ -13,16 +13,18 @@ mod gallery;
 mod numbered;
 mod output;
 mod scene;
+mod sheet;
 #[path = "../common/small.rs"]
 mod small;
 
-use scene::{Scene, Tensors, ended_well, gpu, refused, run, viseme};
+use scene::{Scene, Tensors, ended_well, gpu, refused, run, small_networks, viseme};
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use viseme::media::Frame;
 use viseme::media::pixels::Chroma;
 use viseme::ops::Depth;
+use viseme::pipelines::weights::Role;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 const LAYER: &str = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight";
@@ -354,6 +356,18 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     assert!(said.stderr.contains("warning: no weights named or found"), "{}", said.stderr);
     let plan: Value = serde_json::from_str(&said.stdout).expect("one line of JSON");
     assert_eq!(plan["demo_weights"], true);
+    // Trained ones from the user's data folder, where all of them are there.
+    let data = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(data.path().join("viseme/demo")).expect("a folder");
+    for role in Role::LIPSYNC {
+        let file = role.file_names()[0];
+        std::fs::copy(small_networks().join(file), data.path().join("viseme/demo").join(file)).expect("copied");
+    }
+    let mut demo = scene.lipsync(&[("--dry-run", ""), ("--json", ""), ("--weights", "")]);
+    let said = ended_well(demo.env("HOME", scene.path("")).env("XDG_DATA_HOME", data.path()));
+    assert!(said.stderr.contains("small demo models trained on faces made by script run instead"), "{}", said.stderr);
+    let plan: Value = serde_json::from_str(&said.stdout).expect("one line of JSON");
+    assert_eq!((&plan["demo_weights"], &plan["weights"]), (&true.into(), &"trained demo".into()));
     scene.holds(&[]);
 }
 

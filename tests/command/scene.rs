@@ -248,7 +248,7 @@ impl Tensors {
 }
 
 /// A folder with the [`small`] networks under their published names.
-fn small_networks() -> &'static Path {
+pub fn small_networks() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-networks");

@@ -5,6 +5,15 @@ use serde_json::{Map, Value};
 
 /// Their shapes, as `WeightSet::by_formula` takes them.
 pub fn shapes() -> Value {
+    mapped(|role, name, shape| {
+        let is_mask = name == "model.learned_mask";
+        let shape = if is_mask { vec![4, 8, 8] } else { shape.to_vec() };
+        smaller(role, name).into_iter().map(|name| (name, shape.clone())).collect()
+    })
+}
+
+/// The shapes of networks whose tensors are `rule` of the demo's: role, name and shape to any number of names with a shape.
+pub fn mapped(rule: impl Fn(&str, &str, &[usize]) -> Vec<(String, Vec<usize>)>) -> Value {
     let demo: Value = serde_json::from_str(include_str!("../../weights/demo/shapes.json")).expect("shapes");
     let mut all = Map::new();
     for (role, shapes) in demo.as_object().expect("roles") {
@@ -19,14 +28,12 @@ pub fn shapes() -> Value {
         for (name, shape) in shapes["but"].as_object().into_iter().flatten() {
             tensors.insert(name.clone(), shape.clone());
         }
-        let mut small = Map::new();
+        let mut made = Map::new();
         for (name, shape) in tensors.iter().filter(|(_, shape)| !shape.is_null()) {
-            for name in smaller(role, name) {
-                let is_mask = name == "model.learned_mask";
-                small.insert(name, if is_mask { Value::from(vec![4, 8, 8]) } else { shape.clone() });
-            }
+            let shape: Vec<usize> = serde_json::from_value(shape.clone()).expect("a shape");
+            made.extend(rule(role, name, &shape).into_iter().map(|(name, shape)| (name, shape.into())));
         }
-        all.insert(role.clone(), small.into());
+        all.insert(role.clone(), made.into());
     }
     all.into()
 }

@@ -42,6 +42,19 @@ fn a_video_is_measured_against_itself() {
 }
 
 #[test]
+fn the_face_is_found_where_no_landmarks_are_given() {
+    let Some(_) = gpu() else { return };
+    let video = "examples/demo/face.mp4";
+    let output = metrics(&["--video", video, "--reference", video, "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mouth = &json["mouth"];
+    assert_eq!((&mouth["against"], &mouth["lag_frames"]), (&"reference".into(), &0.into()));
+    assert!(mouth["correlation"].as_f64().unwrap() > 0.999_999, "{mouth}");
+    assert_eq!((&mouth["frames"], &mouth["frames_without_face"]), (&json["frames"], &0.into()));
+}
+
+#[test]
 fn mistakes_have_their_exit_codes() {
     let refused = |arguments: &[&str], code: i32, named: &str| {
         let output = metrics(arguments);

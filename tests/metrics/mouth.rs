@@ -2,6 +2,7 @@ use crate::{Fixture, close};
 use viseme::face::landmarks::{Face, Landmarks};
 use viseme::media::{Audio, Fps};
 use viseme::metrics::lipleak::{LipLeak, THRESHOLD, mouth_aspect_ratio, mouth_aspect_ratios};
+use viseme::metrics::mouth::{Against, Mouth, opening};
 use viseme::metrics::sync::{FLOOR_DB, Sync, correlation, loudness_db};
 
 /// A mouth 40 wide whose three inner distances are `heights`.
@@ -25,6 +26,73 @@ fn mouth_aspect_ratio_by_hand() {
     let turned = face([6.0, 12.0, 6.0]).map(|[x, y]| [-y, x]);
     close("turned", mouth_aspect_ratio(&turned).unwrap(), 0.3, 1e-7);
     assert_eq!(mouth_aspect_ratio(&[[1.0, 2.0]; 68]), None);
+}
+
+/// The same with the eyes' outer corners 100 apart.
+pub fn eyed_face(heights: [f32; 3]) -> Face {
+    let mut face = face(heights);
+    (face[36], face[45]) = ([70.0, 0.0], [170.0, 0.0]);
+    face
+}
+
+#[test]
+fn opening_by_hand() {
+    // The mean of 6, 12 and 9 over 100; the mouth's width does not count.
+    let mut face = eyed_face([6.0, 12.0, 9.0]);
+    close("opening", opening(&face).unwrap(), 0.09, 1e-12);
+    face[64] = [300.0, 50.0];
+    close("wider", opening(&face).unwrap(), 0.09, 1e-12);
+    close("larger", opening(&face.map(|[x, y]| [3.0 * x, 3.0 * y])).unwrap(), 0.09, 1e-6);
+    assert_eq!(opening(&eyed_face([0.0; 3])), Some(0.0));
+    assert_eq!(opening(&[[1.0, 2.0]; 68]), None);
+}
+
+/// Pearson's correlation of `truth[t]` and `mouth[t + lag]`, in plain loops.
+fn plain_correlation(mouth: &[Option<f64>], truth: &[Option<f64>], lag: i64) -> f64 {
+    let mut pairs = Vec::new();
+    for t in 0..truth.len() as i64 {
+        let at = t + lag;
+        if at < 0 || at >= mouth.len() as i64 {
+            continue;
+        }
+        if let (Some(m), Some(w)) = (mouth[at as usize], truth[t as usize]) {
+            pairs.push([m, w]);
+        }
+    }
+    let n = pairs.len() as f64;
+    let (mut sums, mut products) = ([0.0; 2], [0.0; 3]);
+    for [m, w] in pairs {
+        sums = [sums[0] + m, sums[1] + w];
+        products = [products[0] + m * w, products[1] + m * m, products[2] + w * w];
+    }
+    let [both, mouths, truths] =
+        [products[0] - sums[0] * sums[1] / n, products[1] - sums[0] * sums[0] / n, products[2] - sums[1] * sums[1] / n];
+    both / (mouths * truths).sqrt()
+}
+
+#[test]
+fn a_late_mouth_has_a_lag_above_0() {
+    let truth: Vec<Option<f64>> = (0..60)
+        .map(|t: usize| (t % 17 != 3).then(|| 0.2 + 0.15 * (t as f64 * 0.9).sin() * (t as f64 * 0.23).cos()))
+        .collect();
+    for shift in [-4i64, 0, 3] {
+        // Half as wide open, and with frames of its own that are not found.
+        let shown = |t: i64| usize::try_from(t - shift).ok().and_then(|t| truth.get(t).copied().flatten());
+        let mouth: Vec<_> = (0..60).map(|t| if t % 23 == 5 { None } else { shown(t).map(|v| 0.5 * v) }).collect();
+        let found = Mouth::new(&mouth, &truth, Against::Reference).unwrap();
+        assert_eq!(found.sync.lag_frames, shift);
+        close("best", found.sync.best, 1.0, 1e-9);
+        close("unshifted", found.sync.correlation.unwrap(), plain_correlation(&mouth, &truth, 0), 1e-9);
+        assert_eq!((found.frames, found.missing_in_reference), (60, 4));
+        assert_eq!(found.missing, mouth.iter().filter(|v| v.is_none()).count());
+        let line = format!("mouth correlation {:.2}, lag {shift} frames", plain_correlation(&mouth, &truth, 0));
+        assert_eq!(found.line(), line);
+        assert!(found.meaning().contains("of 60 frames without a face; 4 of the reference"), "{}", found.meaning());
+    }
+    // Shifts beyond ten frames are not looked for.
+    let late: Vec<_> = [vec![None; 14], truth.clone()].concat();
+    assert!(Mouth::new(&late[..60], &truth, Against::Reference).unwrap().sync.lag_frames.abs() <= 10);
+    assert_eq!(Mouth::new(&[Some(0.1); 60], &truth, Against::Reference), None);
 }
 
 #[test]
@@ -125,7 +193,7 @@ fn what_never_changes_has_no_correlation() {
     assert_eq!(Sync::new(&[Some(0.1); 20], &varied, 5), None);
     assert_eq!(Sync::new(&[None; 20], &varied, 5), None);
     assert_eq!(Sync::new(&moving[..7], &varied[..7], 5), None);
-    assert_eq!(Sync::new(&[], &[], 5), None);
+    assert_eq!(Sync::new::<f64>(&[], &[], 5), None);
     // Opposite movement is a correlation of -1, not a good one.
     let opposite: Vec<Option<f64>> = varied.iter().map(|&v| Some(-v)).collect();
     close("opposite", Sync::new(&opposite, &varied, 0).unwrap().best, -1.0, 1e-12);

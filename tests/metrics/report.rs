@@ -1,5 +1,5 @@
 use crate::gpu;
-use crate::mouth::face;
+use crate::mouth::{eyed_face, face};
 use viseme::Result;
 use viseme::face::landmarks::Landmarks;
 use viseme::media::{Audio, Fps, Frame, FrameSource};
@@ -61,15 +61,15 @@ fn landmarks_alone_give_lipleak_and_say_what_is_left_out() {
     assert_eq!(json["lipleak"]["value"], 1.0 / 3.0);
     assert_eq!(json["lipleak"]["frames_without_face"], 1);
     assert_eq!((&json["lipleak"]["least"], &json["lipleak"]["most"]), (&0.25.into(), &0.5.into()));
-    for name in ["sync", "psnr", "ssim", "lpips", "laplacian_variance"] {
+    for name in ["sync", "mouth", "psnr", "ssim", "lpips", "laplacian_variance"] {
         assert!(json[name].is_null() && json["left_out"][name].is_string(), "{name}: {json}");
     }
     let table = report.to_table();
     assert!(table.contains("0.333") && table.contains("frames without a face"), "{table}");
     assert!(table.contains("left out: psnr: no reference (--reference)"), "{table}");
-    assert_eq!(report.to_csv().lines().nth(1), Some("0,,0.000000,0,,,,,"));
-    assert_eq!(report.to_csv().lines().nth(2), Some("1,,,,,,,,"));
-    assert_eq!(report.to_csv().lines().nth(3), Some("2,,0.300000,1,,,,,"));
+    assert_eq!(report.to_csv().lines().nth(1), Some("0,,0.000000,0,,,,,,,"));
+    assert_eq!(report.to_csv().lines().nth(2), Some("1,,,,,,,,,,"));
+    assert_eq!(report.to_csv().lines().nth(3), Some("2,,0.300000,1,,,,,,,"));
     let nothing = measure(Inputs::default(), Options::default()).unwrap_err();
     assert_eq!(nothing.exit_code(), 2);
 }
@@ -83,6 +83,41 @@ fn mouth_and_sound_are_correlated_around_gaps() {
     assert_eq!(report.rows.iter().filter(|row| row.loudness_db.is_some()).count(), 12);
     assert_eq!(report.to_json()["sync"]["lag_ms"], 0.0);
     assert!(report.notes.is_empty(), "{:?}", report.notes);
+}
+
+#[test]
+fn a_mouth_is_held_against_the_true_one_before_the_sound() {
+    let heights = [0.0, 2.0, 8.0, 12.0, 0.0, 4.0, 16.0, 8.0, 1.0, 0.0, 8.0, 3.0];
+    let track = |heights: Vec<Option<f32>>| {
+        let faces = heights.into_iter().map(|height| height.map(|h| eyed_face([h; 3]))).collect();
+        Landmarks::of_frames("track", faces, None).unwrap()
+    };
+    let all = || track(heights.map(Some).to_vec());
+    let sound =
+        || Some(Audio::samples(heights.iter().flat_map(|h| vec![0.01 + h / 20.0; 640]).collect::<Vec<_>>(), 16_000));
+    let report = |reference_landmarks, audio| {
+        let inputs =
+            Inputs { landmarks: Some(all()), reference_landmarks, audio, fps: Some(Fps::INSIDE), ..Inputs::default() };
+        measure(inputs, Options::default()).unwrap()
+    };
+    // The true mouth comes a frame earlier, and is not found in its last frame.
+    let truth = track(heights[1..].iter().map(|&h| Some(h)).chain([None]).collect());
+    let held = report(Some(truth), sound());
+    let mouth = held.to_json()["mouth"].clone();
+    assert_eq!((&mouth["against"], &mouth["lag_frames"]), (&"reference".into(), &1.into()));
+    assert_eq!(mouth["reference_frames_without_face"], 1);
+    assert!(held.to_table().starts_with("mouth correlation 0."), "{}", held.to_table());
+    assert!(held.to_csv().lines().nth(2).unwrap().ends_with(",0.020000,0.080000"), "{}", held.to_csv());
+
+    // Frames behind the reference's end have nothing to be held against.
+    let shorter = report(Some(track(heights[..10].iter().map(|&h| Some(h)).collect())), None).to_json();
+    assert_eq!(shorter["mouth"]["reference_frames_without_face"], 0);
+    assert!(shorter["mouth"]["correlation"].as_f64().unwrap() > 0.999_999, "{shorter}");
+
+    let heard = report(None, sound()).to_json()["mouth"].clone();
+    assert_eq!((&heard["against"], &heard["lag_frames"]), (&"sound".into(), &0.into()));
+    assert!(heard["correlation"].as_f64().unwrap() > 0.8, "{heard}");
+    assert!(report(None, None).to_json()["left_out"]["mouth"].as_str().unwrap().contains("--reference"));
 }
 
 #[test]
@@ -129,6 +164,7 @@ fn the_plot_breaks_where_there_is_no_face() {
     // One frame, nothing heard, nothing found: still a drawing.
     let lone =
         measure(Inputs { landmarks: Some(landmarks(&[None])), ..Inputs::default() }, Options::default()).unwrap();
+    assert_eq!(lone.to_json()["left_out"]["mouth"], "no face in any frame");
     let svg = lone.to_svg();
     assert!(svg.contains("no sound was given") && svg.contains("no landmarks were given or found"), "{svg}");
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

@@ -94,7 +94,7 @@ fn deep_features_of_the_same_input_give_the_same_output_and_are_freed() {
         return;
     }
     let gpu = &there(Gpu::new(None)).unwrap();
-    let weights = WeightSet::demo(&[Role::Keyframe]).unwrap();
+    let weights = WeightSet::random(&[Role::Keyframe]).unwrap();
     let (unet, projection) = weights.stage(gpu, Role::Keyframe, Storage::default()).unwrap();
     let wave = |shape: &[usize], pace: f32| {
         let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (pace * i as f32).sin()).collect();

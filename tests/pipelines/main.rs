@@ -2,6 +2,7 @@
 
 mod animate;
 mod bounded;
+mod demo;
 #[path = "../common/device.rs"]
 mod device;
 mod fast;
@@ -11,6 +12,8 @@ mod memory;
 mod samplers;
 #[path = "../common/small.rs"]
 mod small;
+#[path = "../common/trained.rs"]
+mod trained;
 
 use device::gpu;
 use std::path::Path;

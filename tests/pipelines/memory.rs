@@ -180,7 +180,7 @@ fn a_forward_holds_little_more_than_it_must() {
 /// Bytes beside weights and inputs at the widest point of one forward, three branches of 14 frames at 16x16 latents in f16.
 fn held_by_a_forward(gpu: &Gpu) -> u64 {
     let side = 16;
-    let weights = WeightSet::demo(&[Role::Keyframe]).unwrap();
+    let weights = WeightSet::random(&[Role::Keyframe]).unwrap();
     let (unet, projection) = weights.stage(gpu, Role::Keyframe, Storage::default()).unwrap();
     let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape, Elem::F32).unwrap();
     let concat = unet.condition(&zeros(&[BRANCHES, side, side, 4]), FRAMES).unwrap();
@@ -206,7 +206,7 @@ fn held_by_a_forward(gpu: &Gpu) -> u64 {
 #[test]
 fn int8_halves_the_weights() {
     let Some(gpu) = there(Gpu::restricted(None, |capabilities| capabilities.software = false)) else { return };
-    let set = WeightSet::demo(&[Role::Keyframe, Role::Interpolation]).unwrap();
+    let set = WeightSet::random(&[Role::Keyframe, Role::Interpolation]).unwrap();
     let taken = |weights: Elem| {
         let before = gpu.memory().current;
         let storage = Storage { weights, ..Storage::default() };
@@ -237,7 +237,7 @@ fn int8_halves_the_weights() {
 fn the_estimate_covers_the_published_network() {
     let Some(gpu) = gpu() else { return };
     let least = largest_live_set(320, 64, 2) as f64;
-    let weights = WeightSet::demo(Role::LIPSYNC).unwrap();
+    let weights = WeightSet::random(Role::LIPSYNC).unwrap();
     let demand = Demand {
         roles: Role::LIPSYNC,
         interpolation: Role::Interpolation,
