@@ -56,10 +56,7 @@ def pairs(vectors: Tensor, frames: int, padded: bool) -> Tensor:
 def encoder(folder: Path, name: str) -> torch.nn.Module:
     """The encoder in `folder` with the weights of the file, which it was written with."""
     net = ENCODERS[name]()
-    stored = files.read(folder / name)
-    with torch.no_grad():
-        for published, value in net.published()[0].items():
-            value.copy_(stored[published])
+    files.load(net.published()[0], folder / name)
     return net.eval()
 
 

@@ -20,3 +20,11 @@ WAV2VEC2 = "wav2vec2-base-960h.safetensors"
 def read(path: Path) -> dict[str, Tensor]:
     """Tensors of a file in f32."""
     return {name: value.to(torch.float32) for name, value in load_file(path).items()}
+
+
+def load(published: dict[str, Tensor], path: Path) -> None:
+    """Copies a file's tensors into those of a network, which are named as in it."""
+    stored = read(path)
+    with torch.no_grad():
+        for name, value in published.items():
+            value.copy_(stored[name])

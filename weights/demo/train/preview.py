@@ -23,10 +23,7 @@ from vae import LATENT_SCALE, Vae
 
 def load(kind_name: str, folder: Path, channels: int) -> Network:
     net = Network(KINDS[kind_name], channels)
-    stored = files.read(folder / KINDS[kind_name].file)
-    with torch.no_grad():
-        for name, value in net.published()[0].items():
-            value.copy_(stored[name])
+    files.load(net.published()[0], folder / KINDS[kind_name].file)
     return net.eval()
 
 

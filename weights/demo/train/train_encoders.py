@@ -118,9 +118,10 @@ def main() -> None:
     parser.add_argument("name", choices=NETS)
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--librivox", type=Path)
+    parser.add_argument("--start", type=Path, help="folder of finished files to go on from, with a new course of the learning rate")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
@@ -129,6 +130,8 @@ def main() -> None:
     make, file = NETS[args.name]
     torch.manual_seed(sorted(NETS).index(args.name))
     net = make()
+    if args.start:
+        files.load(net.published()[0], args.start / file)
     listener = Listener(net, net.projection.out_features)
 
     def loss_of(step: int, _: torch.Generator) -> Tensor:

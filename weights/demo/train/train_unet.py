@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--start", type=Path, help="folder of finished files to go on from, with a new course of the learning rate")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     kind = KINDS[args.network]
@@ -116,6 +117,8 @@ def main() -> None:
     channels = sum(pool[0].heard[name].shape[-1] for name in kind.encoders)
     torch.manual_seed(list(KINDS).index(args.network))
     net = Network(kind, channels)
+    if args.start:
+        files.load(net.published()[0], args.start / kind.file)
 
     @torch.compile
     def run(z: Tensor, mask: Tensor, noise: Tensor, sigma: Tensor, shown: Tensor, heard: Tensor, is_heard: Tensor, emotion: Tensor) -> Tensor:

@@ -36,9 +36,10 @@ def edges(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def error(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Absolute error of pixels, of their differences to neighbours, and of both at half and a quarter of the size."""
+    """Absolute error of pixels, of their differences to neighbours, and of both at a half to a sixteenth of the size: colours of
+    large areas count as much as what is fine."""
     total = 0.0
-    for level in range(3):
+    for level in range(5):
         if level:
             y, x, weight = F.avg_pool2d(y, 2), F.avg_pool2d(x, 2), F.avg_pool2d(weight, 2)
         total = total + ((y - x).abs() * weight).mean()
@@ -52,13 +53,16 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=6500)
+    parser.add_argument("--start", type=Path, help="folder of finished files to go on from, with a new course of the learning rate")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1)
     clips = [Clip.load(path) for path in sorted(args.clips.glob("?????.npz"))]
     print(f"{len(clips)} clips, {sum(len(clip.frames) for clip in clips)} frames", flush=True)
     net = Vae()
+    if args.start:
+        files.load(dict(net.state_dict()), args.start / files.VAE)
 
     @torch.compile
     def run(x: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
