@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=6500)
+    parser.add_argument("--rate", type=float, default=2e-3, help="of learning, at its highest")
     parser.add_argument("--start", type=Path, help="folder of finished files to go on from, with a new course of the learning rate")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ def main() -> None:
         noise = torch.randn(BATCH, 4, x.shape[2] // 8, x.shape[3] // 8, generator=generator)
         return run(x, torch.from_numpy(weight.copy())[:, None], noise)
 
-    loop("vae", net, loss_of, args.steps, 2e-3, args.work)
+    loop("vae", net, loss_of, args.steps, args.rate, args.work)
 
     # Latents of mean 0 and deviation 1 after the published factor.
     rng = np.random.default_rng(0)
