@@ -92,9 +92,8 @@ class Rig:
         places = self._eyes.moved(self._face.points, lids)
         places = self._face.to_pixels(places + np.tensordot(movements.amounts(pose), self._point_fields, axes=1))
         moved = places
-        for _ in range(
-            4
-        ):  # a fixed point, as in warp.origins: what of the head's motion a place takes part in depends on it
+        # A fixed point, as in warp.origins: what of the head's motion a place takes part in depends on it.
+        for _ in range(4):
             moved = places - self._head_weight(moved)[:, None] * self._to_still_head(moved, pose)
         return moved / OVERSAMPLING
 
